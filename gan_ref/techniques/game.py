@@ -1,0 +1,142 @@
+"""The game itself: two networks, what each of them minimises, and one step of either.
+
+Everything else in this folder plugs in here. An objective turns D's outputs into two losses, penalties are
+added to a player's loss, instance noise is added to whatever D sees; an update rule (updates.py) decides in
+which order, and a balance (balance.py) how often, the two players move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gan_ref.networks.output import Output
+
+
+@dataclass
+class Player:
+    """A network, its optimizer, and the rules that hold after each of its steps."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    rules: list[nn.Module] = field(default_factory=list)  # penalties with an ``after_step``
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.module.parameters() if p.requires_grad]
+
+    def differentiate(self, loss: Tensor, retain_graph: bool = False) -> None:
+        """Set ``.grad`` of this player's parameters, and of no other's, to the gradient of ``loss``.
+
+        Naming the inputs is what keeps the players apart: D's step leaves G's gradients untouched, and in
+        G's step the weight gradients of D, a third of its backward pass, are never computed.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters, retain_graph=retain_graph)
+
+    def step(self) -> None:
+        self.optimizer.step()
+        for rule in self.rules:
+            rule.after_step(self.module)
+
+    def descend(self, loss: Tensor) -> None:
+        self.differentiate(loss)
+        self.step()
+
+
+@dataclass
+class Turn:
+    """One evaluation of a player's loss: what it saw, and what came out. Penalties read it, metrics too."""
+
+    real: Tensor  # (N, C, H, W) or (N, 2)
+    fake: Tensor  # the same shape
+    real_output: Output | None  # None in a G turn whose objective does not look at reals
+    fake_output: Output
+    objective: Tensor  # (), the objective's loss alone
+    loss: Tensor  # (), with the penalties added
+    terms: dict[str, Tensor]  # each penalty's value by its name
+
+
+class Game:
+    """G, D, and the two losses of one GAN.
+
+    d_loss and g_loss are pure in the networks' parameters: an update rule may differentiate them in any order
+    and as often as it likes, and may evaluate D at other parameters than its own (unrolling does).
+    """
+
+    def __init__(
+        self,
+        generator: Player,
+        discriminator: Player,
+        objective: nn.Module,
+        penalties: Iterable[nn.Module] = (),
+        instance_noise: nn.Module | None = None,
+        rng: torch.Generator | None = None,
+        autocast: AbstractContextManager | None = None,
+        reference: tuple[Tensor, Tensor] | None = None,
+    ):
+        self.g, self.d = generator, discriminator
+        self.objective = objective
+        self.d_penalties = [p for p in penalties if "D" in p.players]
+        self.g_penalties = [p for p in penalties if "G" in p.players]
+        self.instance_noise = instance_noise
+        self.rng = rng  # for the penalties' and the instance noise's random draws
+        self.autocast = autocast or nullcontext()
+        self.reference = reference
+        self.step = 0  # rounds played so far
+
+    # ---------------------------------------------------------------- the networks
+
+    def generate(self, z: Tensor) -> Tensor:
+        """z (N, Z) → fake (N, C, H, W), float32."""
+        with self.autocast:
+            return self.g.module(z).float()
+
+    def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
+        """x (N, C, H, W) → Output in float32. ``parameters`` stand in for D's own where they are given."""
+        if self.instance_noise is not None:
+            x = self.instance_noise(x, self.step, self.rng)
+        with self.autocast:
+            if parameters is None:
+                output = self.d.module(x)
+            else:
+                output = torch.func.functional_call(self.d.module, dict(parameters), (x,))
+        return Output(*(None if value is None else value.float() for value in output))
+
+    # ---------------------------------------------------------------- the losses
+
+    def d_loss(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        labels: Tensor | None = None,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> Turn:
+        """What D minimises on one batch of reals and one of fakes. Detach ``fake`` unless G is differentiated."""
+        if any(p.differentiates_real for p in self.d_penalties):
+            real = real.detach().requires_grad_()
+        real_output = self.discriminate(real, parameters)
+        fake_output = self.discriminate(fake, parameters)
+        loss = self.objective.d_loss(real_output, fake_output, labels)
+        return self._with_penalties("D", Turn(real, fake, real_output, fake_output, loss, loss, {}))
+
+    def g_loss(self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Turn:
+        """What G minimises; the gradient reaches G through ``fake``."""
+        real_output = None
+        if self.objective.g_sees_reals:
+            with torch.no_grad():
+                real_output = self.discriminate(real, parameters)
+        fake_output = self.discriminate(fake, parameters)
+        loss = self.objective.g_loss(real_output, fake_output)
+        return self._with_penalties("G", Turn(real, fake, real_output, fake_output, loss, loss, {}))
+
+    def _with_penalties(self, player: str, turn: Turn) -> Turn:
+        for penalty in self.d_penalties if player == "D" else self.g_penalties:
+            value = penalty(self, turn, player)
+            turn.terms[type(penalty).__name__] = value
+            turn.loss = turn.loss + value
+        return turn
