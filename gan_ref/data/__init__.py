@@ -1,0 +1,93 @@
+"""Where real samples come from: one name or path in, one Dataset out.
+
+Nothing here imports torch until ``Batches`` is asked for, because every decoding process imports this package.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from gan_ref.data.cache import Rows, available_cores, cached, in_order
+from gan_ref.data.dataset import IMAGE_SIZES, Dataset, check_image_size
+from gan_ref.data.mixtures import MIXTURES, mixture
+from gan_ref.errors import UserError
+
+__all__ = ["IMAGE_SIZES", "Batches", "Dataset", "check_image_size", "open_dataset"]
+
+FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
+
+
+def __getattr__(name: str):
+    if name == "Batches":
+        from gan_ref.data.batches import Batches
+
+        return Batches
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def open_dataset(
+    source: str,
+    image_size: int = 32,
+    channels: int | None = None,
+    split: str = "train",
+    cache_dir: Path | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+) -> Dataset | None:
+    """Open a source of real samples at ``image_size`` with 1 or 3 ``channels`` (None: what the data is).
+
+    ``source`` is "faces", "ring8" or "grid25", or a path: a folder of images or a .zip of one, a folder of MNIST's
+    IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. ``split`` "test" gives a source's own held-out part,
+    None where it has none. Images are decoded once, into ``cache_dir``, by ``workers`` processes (None: every core).
+    Raises UserError for a source that cannot be used.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels must be 1 (gray) or 3 (colour), not {channels}")
+    if source in MIXTURES:
+        return mixture(source, seed=0 if split == "train" else 1)
+    check_image_size(image_size)
+    cores = workers or available_cores()
+    if source == "faces":
+        return faces_dataset(image_size, channels or 3, split, cache_dir, progress, cores)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise UserError(f"no data at {source!r}; give faces, ring8, grid25, or the path of a folder, .zip, .npz or .npy")
+    raise UserError(f"{source} is not a folder, .zip, .npz or .npy")
+
+
+def faces_dataset(
+    size: int, channels: int, split: str, cache_dir: Path | None, progress: bool, cores: int
+) -> Dataset:
+    """The built-in portraits, drawn once into the cache; labels are the classes, factors what was drawn."""
+    from gan_ref.data import faces
+
+    count, seed = FACES[split]
+    jobs = [(start, min(start + 512, count)) for start in range(0, count, 512)]
+    draw = partial(draw_faces, size, channels, seed)
+    entry = cached(
+        f"faces-{split}",
+        ["faces", faces.VERSION, count, seed],
+        (size, size, channels),
+        lambda: in_order(draw, jobs, cores),
+        count,
+        cache_dir,
+        progress,
+    )
+    labels, classes = faces.classes(entry.labels)
+    return Dataset("faces", entry.samples, labels, tuple(classes), flip=True, factors=entry.labels)
+
+
+def draw_faces(size: int, channels: int, seed: int, span: tuple[int, int]) -> Rows:
+    """Faces number span[0] to span[1]."""
+    from gan_ref.data import faces
+
+    samples, factors = faces.draw(np.arange(*span), size, seed)
+    if channels == 1:
+        gray = samples @ np.array([0.299, 0.587, 0.114])  # ITU-R 601, as for decoded images
+        samples = np.rint(gray).astype(np.uint8)[..., None]
+    return Rows(samples, factors)

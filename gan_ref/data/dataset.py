@@ -1,0 +1,58 @@
+"""What a source of real samples is, once opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gan_ref.errors import UserError
+
+IMAGE_SIZES = (16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """N samples with what is known about them.
+
+    ``samples`` is uint8 (N, H, W, C), memory-mapped, for images, and float32 (N, 2) for the mixtures.
+    """
+
+    name: str
+    samples: np.ndarray
+    labels: np.ndarray | None = None  # int64 (N,), indices into classes
+    classes: tuple[str, ...] = ()
+    flip: bool = False  # is a mirrored sample still a plausible one? not a digit, not a point
+    skipped: tuple[str, ...] = ()  # "file: reason", the first few of skipped_count
+    skipped_count: int = 0
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)  # faces: one int64 (N,) a factor
+    means: np.ndarray | None = None  # mixtures: the centres of the modes, float64 (K, 2)
+    sigma: float | None = None  # mixtures: the standard deviation of each mode
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample as a network sees it: (C, H, W), or (2,)."""
+        if self.samples.ndim == 2:
+            return self.samples.shape[1:]
+        height, width, channels = self.samples.shape[1:]
+        return channels, height, width
+
+    def notice(self) -> str:
+        """One line for the person who ran it about files left out; empty if there were none."""
+        if not self.skipped_count:
+            return ""
+        more = self.skipped_count - len(self.skipped)
+        count = "1 file was" if self.skipped_count == 1 else f"{self.skipped_count} files were"
+        return f"{self.name}: {count} skipped: " + "; ".join(self.skipped) + (f"; and {more} more" if more else "")
+
+
+def check_image_size(size: int) -> int:
+    """Return ``size`` if images can be trained at it (a power of two from 16 to 256), else raise UserError."""
+    if size not in IMAGE_SIZES:
+        two = sorted(sorted(IMAGE_SIZES, key=lambda known: abs(known - size))[:2])
+        raise UserError(f"image size {size} is not a power of two from 16 to 256; the nearest are {two[0]} and {two[1]}")
+    return size

@@ -1,0 +1,61 @@
+"""A shuffle that is computed, not stored: which sample stands at which position of the training order.
+
+The order of an epoch is a keyed bijection of {0, …, N−1}. Its memory does not grow with N, any position is found
+without those before it, and so a run resumes in the middle of an epoch by remembering one number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+ROUNDS = 6  # four make a Feistel network pseudo-random (Luby & Rackoff 1988); two more for narrow halves
+
+
+def shuffled(positions: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """The samples that stand at ``positions`` (any shape, from 0) of the endless order of ``size`` samples: int64.
+
+    Position p belongs to epoch p // size, and within an epoch each sample appears exactly once:
+
+        (l, r) ← (r, l ⊕ F(r, key, round)),    key = hash(seed, epoch)
+
+    is a bijection of the smallest 2^(2h) ≥ size; where it lands outside, it is applied again until it does not
+    ("cycle walking", Black & Rogaway 2002, §3), which keeps it a bijection of what is inside.
+    """
+    if size < 1:
+        raise ValueError(f"size must be positive, not {size}")
+    positions = np.asarray(positions)
+    epoch, place = np.divmod(positions.astype(np.uint64).ravel(), np.uint64(size))
+    key = _mix(epoch + _word(seed, "order"))
+    half_bits = np.uint64(max(2, ((size - 1).bit_length() + 1) // 2))
+
+    index = _feistel(place, key, half_bits)
+    while (outside := np.flatnonzero(index >= size)).size:
+        index[outside] = _feistel(index[outside], key[outside], half_bits)
+    return index.astype(np.int64).reshape(positions.shape)
+
+
+def coins(positions: np.ndarray, seed: int) -> np.ndarray:
+    """A fair coin for each position, a pure function of (seed, position): bool, the shape of ``positions``."""
+    return _mix(np.asarray(positions).astype(np.uint64) + _word(seed, "coin")) >> np.uint64(63) == 1
+
+
+def _feistel(x: np.ndarray, key: np.ndarray, half_bits: np.uint64) -> np.ndarray:
+    mask = (np.uint64(1) << half_bits) - np.uint64(1)
+    left, right = x >> half_bits, x & mask
+    for round_ in range(ROUNDS):
+        left, right = right, left ^ (_mix(right + key + np.uint64(round_ << 32)) & mask)
+    return left << half_bits | right
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014): each bit in reaches each bit out."""
+    z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return z ^ z >> np.uint64(31)
+
+
+def _word(seed: int, purpose: str) -> np.ndarray:
+    digest = hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=8).digest()
+    return np.frombuffer(digest, np.uint64)  # (1,): arrays wrap around in silence, numpy's scalars warn
