@@ -7,7 +7,7 @@ which order, and a balance (balance.py) how often, the two players move.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -76,31 +76,44 @@ class Game:
         penalties: Iterable[nn.Module] = (),
         instance_noise: nn.Module | None = None,
         rng: torch.Generator | None = None,
-        autocast: AbstractContextManager | None = None,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
         reference: tuple[Tensor, Tensor] | None = None,
     ):
         self.g, self.d = generator, discriminator
         self.objective = objective
-        self.d_penalties = [p for p in penalties if "D" in p.players]
-        self.g_penalties = [p for p in penalties if "G" in p.players]
+        self.penalties = list(penalties)
+        self.d_penalties = [p for p in self.penalties if "D" in p.players]
+        self.g_penalties = [p for p in self.penalties if "G" in p.players]
         self.instance_noise = instance_noise
         self.rng = rng  # for the penalties' and the instance noise's random draws
-        self.autocast = autocast or nullcontext()
+        self.autocast = autocast  # makes the context both networks run in: mixed precision or none
         self.reference = reference
         self.step = 0  # rounds played so far
+
+    def prepare(self) -> None:
+        """Give the penalties sight of the networks before the first step, and the players their rules."""
+        for penalty in self.penalties:
+            penalty.prepare(self)
+        self.d.rules, self.g.rules = self.d_penalties, self.g_penalties
+
+    def end_round(self, d: Turn, g: Turn) -> None:
+        """Count a round, and let coefficients follow its losses."""
+        self.step += 1
+        for penalty in self.penalties:
+            penalty.after_round(d, g)
 
     # ---------------------------------------------------------------- the networks
 
     def generate(self, z: Tensor) -> Tensor:
         """z (N, Z) → fake (N, C, H, W), float32."""
-        with self.autocast:
+        with self.autocast():
             return self.g.module(z).float()
 
     def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
         """x (N, C, H, W) → Output in float32. ``parameters`` stand in for D's own where they are given."""
         if self.instance_noise is not None:
             x = self.instance_noise(x, self.step, self.rng)
-        with self.autocast:
+        with self.autocast():
             if parameters is None:
                 output = self.d.module(x)
             else:

@@ -17,6 +17,9 @@ class Penalty(nn.Module):
     differentiates_real = False  # whether the gradient of D at the reals is wanted
     second_order = False  # whether it differentiates a gradient: such runs keep float32 throughout
 
+    def prepare(self, game: Game) -> None:
+        """Called once, before a checkpoint is loaded: shape the buffers after the players' parameters."""
+
     def forward(self, game: Game, turn: Turn, player: str) -> Tensor:
         """The term, a float32 scalar on the graph of ``turn``."""
         return turn.loss.new_zeros(())
