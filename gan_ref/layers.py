@@ -1,0 +1,219 @@
+"""Layers that the papers add to a network: over the two operators, and the small ones.
+
+    MinibatchDiscrimination                   tells D how alike the samples of its batch are
+    VirtualBatchNorm2d, set_reference         normalises with a fixed reference batch, which set_reference shows
+    batch_norm                                nn.BatchNorm2d whose momentum says what it means
+    GaussianNoise, Dropout, SpatialDropout    noise, from a generator that seed_noise hands out
+    WeightNormLinear, WeightNormConv2d        w = g v/‖v‖, begun from data by data_dependent_init
+    spectral_norm                             a layer's Lipschitz constant held at one
+
+All are ordinary modules: usable in any network, under torch.compile, functional_call and gradient penalties.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gan_ref import ops
+
+# --- minibatch discrimination ---------------------------------------------------------------------------------
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Concatenate to each sample how much it resembles the others: (N, A) → (N, A + B).
+
+        M_i = f_i T,  o_ib = Σ_{j≠i} exp(−‖M_ib − M_jb‖₁),  out_i = [f_i, o_i]
+
+    Salimans et al. 2016, §3.2; B = num_kernels, C = kernel_dim, T (A, B·C). A generator that has collapsed gives
+    samples which are all alike, and D sees it here.
+
+    T is weight-normalised, T = θ exp(s)/‖θ‖ by columns with s = 0 at first, as in the paper's own code: distances
+    then are of the order of the features' own, whatever A is. (A plain T ~ N(0, 0.05²) on A = 8,192 features gives
+    distances above 10 and similarities of nothing, from which no gradient leads back.)
+    """
+
+    def __init__(self, in_features: int, num_kernels: int = 100, kernel_dim: int = 5) -> None:
+        super().__init__()
+        self.in_features, self.num_kernels, self.kernel_dim = in_features, num_kernels, kernel_dim
+        self.out_features = in_features + num_kernels
+        self.theta = nn.Parameter(torch.empty(in_features, num_kernels * kernel_dim))
+        self.log_scale = nn.Parameter(torch.empty(num_kernels * kernel_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        nn.init.normal_(self.theta, 0.0, 0.05, generator=generator)
+        nn.init.zeros_(self.log_scale)
+
+    def forward(self, features: Tensor) -> Tensor:
+        tensor = self.theta * (self.log_scale.exp() / self.theta.norm(dim=0))  # T (A, B·C)
+        projected = (features @ tensor).view(-1, self.num_kernels, self.kernel_dim)  # M (N, B, C)
+        similarities = ops.minibatch_l1_similarity(projected)  # (N, B)
+        return torch.cat([features, similarities.to(features.dtype)], dim=1)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, num_kernels={self.num_kernels}, kernel_dim={self.kernel_dim}"
+
+
+# --- virtual batch normalisation ------------------------------------------------------------------------------
+
+
+class VirtualBatchNorm2d(nn.Module):
+    """Normalise each example together with a fixed reference batch, never with its own batch: (N, C, H, W) → same.
+
+    Salimans et al. 2016, §3.4; the equations are in gan_ref/ops/norm.py. ``negative_slope`` is of a leaky ReLU
+    fused behind it: 1 is none, 0 is ReLU.
+
+    The statistics of the reference batch come from a pass of that batch through the whole network,
+
+        set_reference(network, reference_batch)
+
+    in training after every update of the network's weights, since the statistics follow the weights and carry
+    gradients to them; in eval mode once, and they stay with the network and in its state dict until the weights
+    change. A forward without statistics, or with those of other weights, is a RuntimeError that says so. (Inside
+    torch.compile only their absence is noticed: it cannot see whether weights have changed.)
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, negative_slope: float = 1.0) -> None:
+        super().__init__()
+        self.num_features, self.eps, self.negative_slope = num_features, eps, negative_slope
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.register_buffer("reference_mean", torch.zeros(num_features))
+        self.register_buffer("reference_var", torch.ones(num_features))
+        self.register_buffer("reference_size", torch.tensor(0))  # 0: the two above are not of the present weights
+        self.recording = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._live: tuple[Tensor, Tensor, int] | None = None  # mean and variance with gradients, and R
+        self._live_seal: tuple | None = None
+        self._kept_size = 0  # what the buffer reference_size says, without asking the GPU
+        self._kept_seal: tuple | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.recording:
+            return self._record(x)
+        mean, var, size = self._statistics()
+        return ops.virtual_batch_norm(
+            x, mean, var, self.weight, self.bias, size, eps=self.eps, negative_slope=self.negative_slope
+        )
+
+    def _record(self, x: Tensor) -> Tensor:
+        """In the reference pass the batch is normalised by its own statistics: plain batch normalisation."""
+        full = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        mean = full.mean((0, 2, 3))
+        var = (full - mean[:, None, None]).square().mean((0, 2, 3))
+        if self.training:
+            self._live, self._live_seal = (mean, var, x.shape[0]), self._seal()
+        else:
+            with torch.no_grad():
+                self.reference_mean.copy_(mean)
+                self.reference_var.copy_(var)
+            self._kept_seal = self._seal()
+        self._kept_size = 0 if self.training else x.shape[0]
+        self.reference_size.fill_(self._kept_size)
+        y = F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return y if self.negative_slope == 1 else F.leaky_relu(y, self.negative_slope)
+
+    def _statistics(self) -> tuple[Tensor, Tensor, int]:
+        if self.training:
+            if self._live is None:
+                raise RuntimeError(_NO_REFERENCE.format("has not seen its reference batch"))
+            if not self._holds(self._live_seal):
+                raise RuntimeError(_NO_REFERENCE.format("has not seen its reference batch since its weights changed"))
+            return self._live
+        if self._kept_size == 0:
+            raise RuntimeError(_NO_REFERENCE.format("has no reference statistics for eval mode"))
+        if not self._holds(self._kept_seal):
+            raise RuntimeError(_NO_REFERENCE.format("has reference statistics of other weights than its present ones"))
+        return self.reference_mean, self.reference_var, self._kept_size
+
+    def _seal(self) -> tuple | None:
+        """What changes with an update: the weight, how often it was written to, whether it asked for a gradient."""
+        if torch.compiler.is_compiling():
+            return None
+        return self.weight, self.weight._version, self.weight.requires_grad
+
+    def _holds(self, seal: tuple | None) -> bool:
+        if seal is None or torch.compiler.is_compiling():
+            return True
+        weight, version, had_gradient = seal
+        return weight is self.weight and version == weight._version and had_gradient >= weight.requires_grad
+
+    # The kept statistics stay valid where the network is loaded, copied or moved as a whole; the live ones do not
+    # (a graph can be neither copied nor moved).
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._forget()
+        self._keep(int(self.reference_size))
+
+    def _apply(self, fn, recurse: bool = True):
+        size = self._valid_size()
+        super()._apply(fn, recurse)
+        self._forget()
+        self._keep(size)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.update(_live=None, _live_seal=None, _kept_seal=None, _kept_size=self._valid_size())
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._keep(self._kept_size)
+
+    def _keep(self, size: int) -> None:
+        self._kept_size, self._kept_seal = size, self._seal()
+
+    def _valid_size(self) -> int:
+        return self._kept_size if self._kept_size and self._holds(self._kept_seal) else 0
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, negative_slope={self.negative_slope}"
+
+
+_NO_REFERENCE = (
+    "VirtualBatchNorm2d {}: call gan_ref.layers.set_reference(network, reference_batch), in training after every "
+    "update of the network's weights, in eval mode once after the last"
+)
+
+
+def set_reference(network: nn.Module, reference_batch: Tensor, *args: Any) -> None:
+    """Pass the reference batch through the network, so that its VirtualBatchNorm2d layers have their statistics.
+
+    In training mode the statistics carry gradients, also when called under no_grad, so that one pass serves D's and
+    G's step until the weights change; as with any graph, one backward uses them up. In eval mode they are
+    constants, kept in the state dict. Further arguments go to the network. Costs nothing without such layers.
+    """
+    if any(isinstance(module, VirtualBatchNorm2d) for module in network.modules()):
+        with reference_pass(network):
+            network(reference_batch, *args)
+
+
+@contextlib.contextmanager
+def reference_pass(network: nn.Module) -> Iterator[None]:
+    """Within it, a forward of the network is the reference pass. For forwards that set_reference cannot call, such
+    as ``functional_call``. RuntimeError if a layer saw no batch, or has another mode than the network."""
+    layers = [module for module in network.modules() if isinstance(module, VirtualBatchNorm2d)]
+    for layer in layers:
+        if layer.training != network.training:
+            raise RuntimeError("a VirtualBatchNorm2d is in another mode than its network: call network.train() or .eval()")
+        layer._live, layer._kept_size = None, 0
+        layer.recording = True
+    try:
+        with torch.set_grad_enabled(network.training):
+            yield
+    finally:
+        for layer in layers:
+            layer.recording = False
+    if any(layer._live is None and layer._kept_size == 0 for layer in layers):
+        raise RuntimeError("a VirtualBatchNorm2d of the network saw no reference batch in the reference pass")
