@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from gan_ref.data.arrays import npy_dataset, npz_dataset
 from gan_ref.data.cache import Rows, available_cores, cached, in_order
+from gan_ref.data.cifar import cifar_dataset, holds_cifar
 from gan_ref.data.dataset import IMAGE_SIZES, Dataset, check_image_size
+from gan_ref.data.folder import folder_dataset
 from gan_ref.data.mixtures import MIXTURES, mixture
+from gan_ref.data.mnist import holds_mnist, mnist_dataset
 from gan_ref.errors import UserError
 
 __all__ = ["IMAGE_SIZES", "Batches", "Dataset", "check_image_size", "open_dataset"]
 
+UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what the usual archives unpack to
 FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
 
 
@@ -57,7 +62,32 @@ def open_dataset(
     path = Path(source).expanduser()
     if not path.exists():
         raise UserError(f"no data at {source!r}; give faces, ring8, grid25, or the path of a folder, .zip, .npz or .npy")
-    raise UserError(f"{source} is not a folder, .zip, .npz or .npy")
+    settings = image_size, channels
+    if path.is_dir():
+        return open_folder(path, settings, split, cache_dir, progress, cores)
+    if split == "test":
+        return None
+    if path.suffix.lower() == ".npy":
+        return npy_dataset(path, *settings, cache_dir, progress)
+    if path.suffix.lower() == ".npz":
+        return npz_dataset(path, *settings, cache_dir, progress)
+    if path.suffix.lower() == ".zip":
+        return folder_dataset(path, *settings, cache_dir, progress, cores)
+    raise UserError(f"{source} is neither a folder nor a .zip, .npz or .npy")
+
+
+def open_folder(
+    path: Path, settings: tuple[int, int | None], split: str, cache_dir: Path | None, progress: bool, cores: int
+) -> Dataset | None:
+    """MNIST's or CIFAR-10's files if the folder (or the one they unpack to inside it) has them, else its images."""
+    for folder in (path, *(path / name for name in UNPACKED if (path / name).is_dir())):
+        for found, dataset in ((holds_mnist, mnist_dataset), (holds_cifar, cifar_dataset)):
+            if found(folder):
+                opened = dataset(folder, *settings, split, cache_dir, progress)
+                if opened is None and split == "train":
+                    raise UserError(f"{folder} has only test files; put the training files beside them")
+                return opened
+    return folder_dataset(path, *settings, cache_dir, progress, cores) if split == "train" else None
 
 
 def faces_dataset(

@@ -90,6 +90,12 @@ def cached(
     return entry
 
 
+def file_identity(path: Path) -> tuple[str, int, int]:
+    """Place, size and time of a file: what tells one from another without reading it."""
+    status = path.stat()
+    return str(path.resolve()), status.st_size, status.st_mtime_ns
+
+
 def default_directory() -> Path:
     """$GAN_REF_CACHE, else $XDG_CACHE_HOME/gan_ref, else ~/.cache/gan_ref."""
     if given := os.environ.get("GAN_REF_CACHE"):
