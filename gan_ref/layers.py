@@ -217,3 +217,217 @@ def reference_pass(network: nn.Module) -> Iterator[None]:
             layer.recording = False
     if any(layer._live is None and layer._kept_size == 0 for layer in layers):
         raise RuntimeError("a VirtualBatchNorm2d of the network saw no reference batch in the reference pass")
+
+
+# --- batch normalisation --------------------------------------------------------------------------------------
+
+
+def batch_norm(features: int, decay: float = 0.9, eps: float = 1e-5) -> nn.BatchNorm2d:
+    """nn.BatchNorm2d (Ioffe & Szegedy 2015) whose ``decay`` is the share of the old running value that is kept:
+
+        running ← decay · running + (1 − decay) · batch
+
+    which Theano and TensorFlow call momentum (their 0.9), and of which PyTorch's momentum is the complement (0.1).
+    """
+    return nn.BatchNorm2d(features, eps=eps, momentum=1 - decay)
+
+
+# --- noise ----------------------------------------------------------------------------------------------------
+
+
+class _Noise(nn.Module):
+    """In training draws from ``generator``, on the device of its input (None: the global one); in eval does nothing."""
+
+    generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.disturb(x) if self.training else x
+
+    def disturb(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class GaussianNoise(_Noise):
+    """x + σ ε with ε ~ N(0, 1) for each number, in training. On D's input and layers: Salimans et al. 2016, §5."""
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        if sigma < 0:
+            raise ValueError(f"sigma must be at least 0, not {sigma}")
+        self.sigma = sigma
+
+    def disturb(self, x: Tensor) -> Tensor:
+        return x + self.sigma * torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
+
+    def extra_repr(self) -> str:
+        return f"sigma={self.sigma}"
+
+
+class Dropout(_Noise):
+    """Each number is 0 with probability p, else divided by 1 − p, in training. Srivastava et al. 2014."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"p must lie in [0, 1), not {p}")
+        self.p = p
+
+    def disturb(self, x: Tensor) -> Tensor:
+        kept = torch.rand(self.mask_shape(x), generator=self.generator, device=x.device) >= self.p
+        return x * kept / (1 - self.p)
+
+    def mask_shape(self, x: Tensor) -> torch.Size:
+        return x.shape
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class SpatialDropout(Dropout):
+    """Dropout of whole channels, (N, C, H, W): neighbouring pixels say the same. Tompson et al. 2015, §3.2."""
+
+    def mask_shape(self, x: Tensor) -> torch.Size:
+        return x.shape[:2] + (1,) * (x.dim() - 2)
+
+
+def seed_noise(network: nn.Module, generator: torch.Generator | None) -> None:
+    """Let every noise layer of the network draw from this generator, whose state a checkpoint can carry.
+
+    The generator must live on the device of the network. A compiled graph breaks where it draws from one.
+    """
+    for module in network.modules():
+        if isinstance(module, _Noise):
+            module.generator = generator
+
+
+# --- weight normalisation -------------------------------------------------------------------------------------
+
+
+class _WeightNorm(nn.Module):
+    """w_k = g_k v_k / ‖v_k‖ for each output k. Salimans & Kingma 2016, §2, and §3 for the initialisation.
+
+    v ~ N(0, 0.05²), g = 1 and b = 0, until ``data_dependent_init`` sets g and b from a first batch. With
+    ``train_scale=False`` g keeps that value, as in the classifiers of Salimans et al. 2016.
+    """
+
+    def __init__(self, weight_shape: tuple[int, ...], train_scale: bool) -> None:
+        super().__init__()
+        self.v = nn.Parameter(torch.empty(weight_shape))
+        self.bias = nn.Parameter(torch.empty(weight_shape[0]))
+        scale = torch.empty(weight_shape[0])
+        if train_scale:
+            self.scale = nn.Parameter(scale)
+        else:
+            self.register_buffer("scale", scale)
+        self.initialising = False
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        nn.init.normal_(self.v, 0.0, 0.05, generator=generator)
+        nn.init.zeros_(self.bias)
+        with torch.no_grad():
+            self.scale.fill_(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.initialising:
+            self._set_scale_and_bias(x)
+        norm = self.v.flatten(1).norm(dim=1)
+        per_output = (-1,) + (1,) * (self.v.dim() - 1)
+        return self.apply_weight(x, self.v * (self.scale / norm).view(per_output), self.bias)
+
+    def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def _set_scale_and_bias(self, x: Tensor) -> None:
+        """t = v·x/‖v‖; g ← 1/σ[t], b ← −μ[t]/σ[t]: the pre-activations have mean 0 and variance 1."""
+        per_output = (-1,) + (1,) * (self.v.dim() - 1)
+        t = self.apply_weight(x, self.v / self.v.flatten(1).norm(dim=1).view(per_output), None).float()
+        t = t.transpose(0, 1).flatten(1)  # (outputs, everything else)
+        self.scale.copy_(1 / t.std(dim=1, correction=0).clamp_min(1e-6))
+        self.bias.copy_(-t.mean(dim=1) * self.scale)
+
+
+class WeightNormLinear(_WeightNorm):
+    """(N, in_features) → (N, out_features), weight-normalised."""
+
+    def __init__(self, in_features: int, out_features: int, train_scale: bool = True) -> None:
+        super().__init__((out_features, in_features), train_scale)
+
+    def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+
+class WeightNormConv2d(_WeightNorm):
+    """(N, in_channels, H, W) → (N, out_channels, H', W'), weight-normalised."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        train_scale: bool = True,
+    ) -> None:
+        super().__init__((out_channels, in_channels, kernel_size, kernel_size), train_scale)
+        self.stride, self.padding = stride, padding
+
+    def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+
+@contextlib.contextmanager
+def data_dependent_init(network: nn.Module) -> Iterator[None]:
+    """``with data_dependent_init(network): network(batch)`` sets g and b of its weight-normalised layers, one after
+    another, so that each one's outputs on this batch have mean 0 and variance 1. Salimans & Kingma 2016, §3."""
+    layers = [module for module in network.modules() if isinstance(module, _WeightNorm)]
+    for layer in layers:
+        layer.initialising = True
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for layer in layers:
+            layer.initialising = False
+
+
+# --- spectral normalisation -----------------------------------------------------------------------------------
+
+
+def spectral_norm(module: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
+    """Divide the module's weight by its largest singular value σ, as estimated; returns the module.
+
+        in each training forward   v ← Wᵀu/‖Wᵀu‖,  u ← Wv/‖Wv‖       (no gradient)
+        always                     W / σ,  σ = uᵀWv
+
+    Miyato et al. 2018, Algorithm 1, with W (outputs, the rest). u and v persist in the state dict; u starts from
+    ``generator``. Initialise the weight first: afterwards it is ``module.parametrizations.weight.original``.
+    """
+    transposed = isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
+    parametrize.register_parametrization(module, "weight", _SpectralNorm(module.weight, transposed, generator))
+    return module
+
+
+class _SpectralNorm(nn.Module):
+    # torch.nn.utils.parametrizations.spectral_norm does the same, but begins with 15 iterations from the global
+    # generator, where a seeded run needs its own.
+
+    def __init__(self, weight: Tensor, transposed: bool, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.transposed = transposed  # a transposed convolution keeps its outputs in the second dimension
+        matrix = self._matrix(weight.detach())
+        self.register_buffer("u", F.normalize(torch.randn(len(matrix), generator=generator).to(matrix), dim=0))
+        self.register_buffer("v", F.normalize(matrix.T @ self.u, dim=0))
+
+    def _matrix(self, weight: Tensor) -> Tensor:
+        return (weight.transpose(0, 1) if self.transposed else weight).flatten(1)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        matrix = self._matrix(weight)
+        if self.training:
+            with torch.no_grad():
+                self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
+                self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+        # Copies, since the next forward overwrites the buffers before this one's backward may have run.
+        return weight / torch.dot(self.u.clone(), matrix @ self.v.clone())
