@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from gan_ref.layers import VirtualBatchNorm2d, reference_pass
 from gan_ref.networks.output import Output
 
 
@@ -87,7 +88,7 @@ class Game:
         self.instance_noise = instance_noise
         self.rng = rng  # for the penalties' and the instance noise's random draws
         self.autocast = autocast  # makes the context both networks run in: mixed precision or none
-        self.reference = reference
+        self.reference = reference  # (reals, z), fixed: what virtual batch norm compares with
         self.step = 0  # rounds played so far
 
     def prepare(self) -> None:
@@ -107,6 +108,9 @@ class Game:
     def generate(self, z: Tensor) -> Tensor:
         """z (N, Z) → fake (N, C, H, W), float32."""
         with self.autocast():
+            if _has_virtual_norm(self.g.module):
+                with reference_pass(self.g.module):
+                    self.g.module(self.reference[1])
             return self.g.module(z).float()
 
     def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
@@ -114,11 +118,19 @@ class Game:
         if self.instance_noise is not None:
             x = self.instance_noise(x, self.step, self.rng)
         with self.autocast():
-            if parameters is None:
-                output = self.d.module(x)
-            else:
-                output = torch.func.functional_call(self.d.module, dict(parameters), (x,))
+            output = self._call_d(x, parameters)
         return Output(*(None if value is None else value.float() for value in output))
+
+    def see_reference(self, parameters: Mapping[str, Tensor] | None = None) -> None:
+        """Let D's virtual batch norm, if it has any, see the reference batch at the weights about to be used."""
+        if _has_virtual_norm(self.d.module):
+            with self.autocast(), reference_pass(self.d.module):
+                self._call_d(self.reference[0], parameters)
+
+    def _call_d(self, x: Tensor, parameters: Mapping[str, Tensor] | None) -> Output:
+        if parameters is None:
+            return self.d.module(x)
+        return torch.func.functional_call(self.d.module, dict(parameters), (x,))
 
     # ---------------------------------------------------------------- the losses
 
@@ -132,6 +144,7 @@ class Game:
         """What D minimises on one batch of reals and one of fakes. Detach ``fake`` unless G is differentiated."""
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
+        self.see_reference(parameters)
         real_output = self.discriminate(real, parameters)
         fake_output = self.discriminate(fake, parameters)
         loss = self.objective.d_loss(real_output, fake_output, labels)
@@ -139,6 +152,7 @@ class Game:
 
     def g_loss(self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Turn:
         """What G minimises; the gradient reaches G through ``fake``."""
+        self.see_reference(parameters)
         real_output = None
         if self.objective.g_sees_reals:
             with torch.no_grad():
@@ -153,3 +167,7 @@ class Game:
             turn.terms[type(penalty).__name__] = value
             turn.loss = turn.loss + value
         return turn
+
+
+def _has_virtual_norm(network: nn.Module) -> bool:
+    return any(isinstance(layer, VirtualBatchNorm2d) for layer in network.modules())
