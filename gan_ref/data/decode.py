@@ -82,11 +82,10 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
 def fit(image: Image.Image, size: int) -> Image.Image:
     """Crop the largest centred square and resize it, antialiased, to ``size``."""
     side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    if (side, side, size) == (*image.size, side):
-        return image
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    if image.size != (side, side):  # resize's own box would let the filter look outside it
+        image = image.crop((left, top, left + side, top + side))
+    return image if side == size else image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:

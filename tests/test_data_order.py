@@ -1,0 +1,181 @@
+"""The order of the samples: every one once an epoch, a function of (seed, position) and of nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import gan_ref.data.batches as batches_module
+from gan_ref.data import Batches, Dataset, open_dataset
+from gan_ref.data.permutation import coins, shuffled
+
+
+def images(count: int = 100, channels: int = 3) -> Dataset:
+    """Samples that tell their own number, and their left from their right."""
+    samples = np.zeros((count, 16, 16, channels), np.uint8)
+    samples[:, :, 0] = np.arange(count)[:, None, None]
+    samples[:, :, -1] = 255
+    return Dataset("numbered", samples, np.arange(count), tuple(map(str, range(count))), flip=True)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64, 1000, 65_537])
+def test_each_epoch_holds_each_sample_once(size):
+    for epoch in (0, 1, 1_000_003):
+        order = shuffled(epoch * size + np.arange(size), size, seed=7)
+        assert np.array_equal(np.sort(order), np.arange(size))
+
+
+def test_orders_differ_between_epochs_and_seeds():
+    orders = [shuffled(epoch * 1000 + np.arange(1000), 1000, seed) for seed in (0, 1, -5) for epoch in (0, 1)]
+    for i, order in enumerate(orders):
+        for other in orders[:i]:
+            assert (order == other).mean() < 0.02  # 1 in 1000 expected by chance
+
+
+def test_all_orders_of_a_few_samples_are_equally_likely():
+    orders = shuffled(np.arange(24_000 * 4), 4, seed=0).reshape(-1, 4)
+    _, counts = np.unique(orders, axis=0, return_counts=True)
+    assert len(counts) == 24
+    assert ((counts - 1000) ** 2 / 1000).sum() < 58  # chi-square, 23 degrees of freedom: 1 in 10,000
+
+
+def test_neighbours_in_the_data_are_no_neighbours_in_the_order():
+    orders = shuffled(np.arange(2000 * 1000), 1000, seed=3).reshape(2000, 1000)
+    steps = np.bincount((np.diff(orders, axis=1) % 1000).ravel(), minlength=1000)[1:]
+    expected = steps.mean()
+    chi = ((steps - expected) ** 2 / expected).sum()
+    assert abs(chi - 998) < 4.5 * np.sqrt(2 * 998)
+
+
+def test_positions_are_found_alone_as_together():
+    together = shuffled(np.arange(50_000), 777, seed=2)
+    alone = [int(shuffled(np.array([p]), 777, seed=2)[0]) for p in (0, 776, 777, 40_000, 49_999)]
+    assert alone == [int(together[p]) for p in (0, 776, 777, 40_000, 49_999)]
+
+
+def test_coins_are_fair_and_independent_of_their_neighbours():
+    flips = coins(np.arange(100_000), seed=1)
+    assert abs(flips.mean() - 0.5) < 0.01
+    assert abs((flips[1:] == flips[:-1]).mean() - 0.5) < 0.01
+    assert abs((flips == coins(np.arange(100_000), seed=2)).mean() - 0.5) < 0.01
+
+
+def test_images_become_channels_last_floats_from_minus_one_to_one():
+    x, labels = Batches(images(), 8, seed=0).next()
+    assert x.shape == (8, 3, 16, 16) and x.dtype == torch.float32 and labels.dtype == torch.int64
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(x[:, :, :, -1], torch.ones(8, 3, 16))
+    assert torch.equal(x[:, 0, 0, 1], -torch.ones(8))
+    assert torch.allclose((x[:, 0, 0, 0] + 1) * 127.5, labels.float(), atol=1e-4)
+
+
+def test_points_pass_unscaled():
+    data = open_dataset("ring8")
+    x, labels = Batches(data, 64, seed=0, flip=True).next()
+    assert x.shape == (64, 2) and x.dtype == torch.float32
+    distance = (x.double() - torch.from_numpy(data.means)[labels]).norm(dim=1)
+    assert distance.max() < 6 * data.sigma
+
+
+def test_batches_run_on_across_epochs_even_when_the_data_is_smaller_than_one():
+    stream = Batches(images(3), 8, seed=0)
+    labels = torch.cat([stream.next()[1] for _ in range(6)])
+    assert torch.bincount(labels).tolist() == [16, 16, 16]
+    assert all(sorted(epoch.tolist()) == [0, 1, 2] for epoch in labels.view(-1, 3))
+
+
+def test_half_of_the_samples_are_flipped_and_the_others_are_not():
+    stream = Batches(images(), 100, seed=0, flip=True)
+    x = torch.cat([stream.next()[0] for _ in range(20)])
+    mirrored = x[:, 0, 0, 0] == 1
+    assert 0.45 < mirrored.float().mean() < 0.55
+    assert torch.equal(x[~mirrored][:, 0, 0, -1], torch.ones(int((~mirrored).sum())))
+
+
+def test_a_stream_resumes_at_the_number_it_had_drawn():
+    stream = Batches(images(), 7, seed=4, flip=True)
+    for _ in range(5):
+        stream.next()
+    state = stream.state_dict()
+    expected = [stream.next() for _ in range(3)]
+    assert state == {"drawn": 5}
+    resumed = Batches(images(), 7, seed=4, flip=True)
+    resumed.next()
+    resumed.load_state_dict(state)
+    for x, labels in expected:
+        again, again_labels = resumed.next()
+        assert torch.equal(x, again) and torch.equal(labels, again_labels)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_together_see_what_one_process_sees(world):
+    one = Batches(images(), 12, seed=1, flip=True)
+    ranks = [Batches(images(), 12, seed=1, flip=True, rank=rank, world=world) for rank in range(world)]
+    for _ in range(20):
+        x, labels = one.next()
+        parts = [rank.next() for rank in ranks]
+        assert torch.equal(x, torch.cat([part[0] for part in parts]))
+        assert torch.equal(labels, torch.cat([part[1] for part in parts]))
+
+
+def test_a_reference_batch_is_fixed_and_leaves_the_order_alone():
+    stream, other = Batches(images(), 10, seed=3), Batches(images(), 10, seed=3, rank=1, world=2)
+    first, labels = stream.take(150)
+    assert len(first) == 150 and len(torch.unique(labels)) == 100
+    stream.next()
+    assert torch.equal(first, stream.take(150)[0]) and torch.equal(first, other.take(150)[0])
+    assert stream.state_dict() == {"drawn": 1}
+    assert not torch.equal(stream.take(10)[1], Batches(images(), 10, seed=4).take(10)[1])
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ValueError, match="batch_size"):
+        Batches(images(), 10, seed=0, world=3)
+    with pytest.raises(ValueError, match="batch_size"):
+        Batches(images(), 0, seed=0)
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")
+def test_five_million_images_open_at_once_and_do_not_fill_the_memory(tmp_path):
+    path = tmp_path / "many.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": (5_000_000, 64, 64, 3)}
+        )
+        file.truncate(file.tell() + 5_000_000 * 64 * 64 * 3)  # 61 GB of holes
+    start = time.perf_counter()
+    data = open_dataset(str(path), image_size=64)
+    stream = Batches(data, 128, seed=0)
+    stream.next()
+    assert time.perf_counter() - start < 2
+    before = resident_bytes()
+    for _ in range(150):  # touches 300 MB of pages
+        x, _ = stream.next()
+    assert x.shape == (128, 3, 64, 64) and (x == -1).all()
+    assert resident_bytes() - before < 200e6
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("source", ["images", "ring8"])
+def test_the_gpu_sees_what_the_cpu_sees(resident, source, monkeypatch):
+    monkeypatch.setattr(batches_module, "fits_on", lambda device, size: resident)
+    data = images() if source == "images" else open_dataset("ring8")
+    cpu, gpu = Batches(data, 24, seed=1, flip=True), Batches(data, 24, seed=1, flip=True, device="cuda")
+    for step in range(600):
+        if step == 300:
+            gpu.load_state_dict({"drawn": 1000})
+            cpu.load_state_dict({"drawn": 1000})
+        (x, labels), (y, gpu_labels) = cpu.next(), gpu.next()
+        assert y.is_cuda and torch.equal(labels, gpu_labels.cpu())
+        torch.testing.assert_close(x, y.cpu(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(cpu.take(50)[0], gpu.take(50)[0].cpu(), rtol=0, atol=1e-6)
