@@ -1,19 +1,19 @@
 """Metadata of gan-ref, and the ahead-of-time build of its CUDA kernels into a wheel.
 
-    pip install .                                       pure Python: needs no compiler, nvcc, GPU or torch
-    pip install -e .                                    the same, editable
-    pip wheel --no-build-isolation --no-deps .          with kernels, where torch, nvcc, g++ and ninja are installed
-    python -m build --no-isolation --wheel              the same
-    GAN_REF_BUILD_KERNELS=1 python -m build             with kernels, torch and ninja fetched into the isolated build
-    GAN_REF_BUILD_KERNELS=1 pip install -e .            the same, and the binary stays in the checkout
+    pip install .                                  pure Python: needs no compiler, nvcc or GPU
+    pip install -e .                               the same, editable
+    pip wheel --no-build-isolation --no-deps .     with kernels, where torch, nvcc, g++ and ninja are
+    python -m build --no-isolation --wheel         the same
+    GAN_REF_BUILD_KERNELS=1 python -m build        with kernels; torch and ninja are fetched for the build
+    GAN_REF_BUILD_KERNELS=1 pip install -e .       the same, and the binary stays in the checkout
 
-A wheel with kernels serves compute capability 7.5 to 12.0, every Python and every torch ≥ 2.10 on Linux, and is
-tagged so (py3-none-linux_x86_64); no GPU and no CUDA build of torch is needed to make it. A pure wheel
+A wheel with kernels serves compute capability 7.5 to 12.0, every Python and every torch ≥ 2.10 on Linux, and
+is tagged so (py3-none-linux_x86_64); no GPU and no CUDA build of torch is needed to make it. A pure wheel
 (py3-none-any) carries the kernels' sources, and a machine with a GPU builds them at the first use.
 
-Built in isolation, which is what pip does unless told otherwise, setup.py sees no torch and makes a pure wheel.
-GAN_REF_BUILD_KERNELS=1 insists on kernels (what is missing is an error) and 0 forbids them. Unset, a wheel gets
-kernels where everything is there and is pure, and says why, where it is not.
+Built in isolation, which is what pip does unless told otherwise, setup.py sees no torch and makes a pure
+wheel. GAN_REF_BUILD_KERNELS=1 insists on kernels (what is missing is an error) and 0 forbids them. Unset, a
+wheel gets kernels where everything is there and is pure, and says why, where it is not.
 """
 
 import importlib.util

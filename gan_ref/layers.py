@@ -1,7 +1,7 @@
 """Layers that the papers add to a network: over the two operators, and the small ones.
 
     MinibatchDiscrimination                   tells D how alike the samples of its batch are
-    VirtualBatchNorm2d, set_reference         normalises with a fixed reference batch, which set_reference shows
+    VirtualBatchNorm2d, set_reference         normalises with a fixed reference batch
     batch_norm                                nn.BatchNorm2d whose momentum says what it means
     GaussianNoise, Dropout, SpatialDropout    noise, from a generator that seed_noise hands out
     WeightNormLinear, WeightNormConv2d        w = g v/‖v‖, begun from data by data_dependent_init
@@ -23,7 +23,7 @@ from torch.nn.utils import parametrize
 
 from gan_ref import ops
 
-# --- minibatch discrimination ---------------------------------------------------------------------------------
+# --- minibatch discrimination -------------------------------------------------------------------------------
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -31,12 +31,12 @@ class MinibatchDiscrimination(nn.Module):
 
         M_i = f_i T,  o_ib = Σ_{j≠i} exp(−‖M_ib − M_jb‖₁),  out_i = [f_i, o_i]
 
-    Salimans et al. 2016, §3.2; B = num_kernels, C = kernel_dim, T (A, B·C). A generator that has collapsed gives
-    samples which are all alike, and D sees it here.
+    Salimans et al. 2016, §3.2; B = num_kernels, C = kernel_dim, T (A, B·C). A generator that has collapsed
+    gives samples which are all alike, and D sees it here.
 
-    T is weight-normalised, T = θ exp(s)/‖θ‖ by columns with s = 0 at first, as in the paper's own code: distances
-    then are of the order of the features' own, whatever A is. (A plain T ~ N(0, 0.05²) on A = 8,192 features gives
-    distances above 10 and similarities of nothing, from which no gradient leads back.)
+    T is weight-normalised, T = θ exp(s)/‖θ‖ by columns with s = 0 at first, as in the paper's own code:
+    distances then are of the order of the features' own, whatever A is. (A plain T ~ N(0, 0.05²) on A = 8,192
+    features gives distances above 10 and similarities of nothing, from which no gradient leads back.)
     """
 
     def __init__(self, in_features: int, num_kernels: int = 100, kernel_dim: int = 5) -> None:
@@ -61,23 +61,23 @@ class MinibatchDiscrimination(nn.Module):
         return f"{self.in_features}, num_kernels={self.num_kernels}, kernel_dim={self.kernel_dim}"
 
 
-# --- virtual batch normalisation ------------------------------------------------------------------------------
+# --- virtual batch normalisation ----------------------------------------------------------------------------
 
 
 class VirtualBatchNorm2d(nn.Module):
-    """Normalise each example together with a fixed reference batch, never with its own batch: (N, C, H, W) → same.
+    """Normalise each example with a fixed reference batch, never with its own: (N, C, H, W) → same.
 
-    Salimans et al. 2016, §3.4; the equations are in gan_ref/ops/norm.py. ``negative_slope`` is of a leaky ReLU
-    fused behind it: 1 is none, 0 is ReLU.
+    Salimans et al. 2016, §3.4; the equations are in gan_ref/ops/norm.py. ``negative_slope`` is of a leaky
+    ReLU fused behind it: 1 is none, 0 is ReLU.
 
     The statistics of the reference batch come from a pass of that batch through the whole network,
 
         set_reference(network, reference_batch)
 
     in training after every update of the network's weights, since the statistics follow the weights and carry
-    gradients to them; in eval mode once, and they stay with the network and in its state dict until the weights
-    change. A forward without statistics, or with those of other weights, is a RuntimeError that says so. (Inside
-    torch.compile only their absence is noticed: it cannot see whether weights have changed.)
+    gradients to them; in eval mode once, and they stay with the network and in its state dict until the
+    weights change. A forward without statistics, or with those of other weights, is a RuntimeError that says
+    so. (Inside torch.compile only their absence is noticed: it cannot see whether weights have changed.)
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, negative_slope: float = 1.0) -> None:
@@ -87,7 +87,7 @@ class VirtualBatchNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer("reference_mean", torch.zeros(num_features))
         self.register_buffer("reference_var", torch.ones(num_features))
-        self.register_buffer("reference_size", torch.tensor(0))  # 0: the two above are not of the present weights
+        self.register_buffer("reference_size", torch.tensor(0))  # 0: the two above mean nothing
         self.recording = False
         self._forget()
 
@@ -127,16 +127,16 @@ class VirtualBatchNorm2d(nn.Module):
             if self._live is None:
                 raise RuntimeError(_NO_REFERENCE.format("has not seen its reference batch"))
             if not self._holds(self._live_seal):
-                raise RuntimeError(_NO_REFERENCE.format("has not seen its reference batch since its weights changed"))
+                raise RuntimeError(_NO_REFERENCE.format("has changed since it saw its reference batch"))
             return self._live
         if self._kept_size == 0:
             raise RuntimeError(_NO_REFERENCE.format("has no reference statistics for eval mode"))
         if not self._holds(self._kept_seal):
-            raise RuntimeError(_NO_REFERENCE.format("has reference statistics of other weights than its present ones"))
+            raise RuntimeError(_NO_REFERENCE.format("has reference statistics of other weights than these"))
         return self.reference_mean, self.reference_var, self._kept_size
 
     def _seal(self) -> tuple | None:
-        """What changes with an update: the weight, how often it was written to, whether it asked for a gradient."""
+        """What an update changes: the weight, how often it was written to, whether it asked for a gradient."""
         if torch.compiler.is_compiling():
             return None
         return self.weight, self.weight._version, self.weight.requires_grad
@@ -147,8 +147,8 @@ class VirtualBatchNorm2d(nn.Module):
         weight, version, had_gradient = seal
         return weight is self.weight and version == weight._version and had_gradient >= weight.requires_grad
 
-    # The kept statistics stay valid where the network is loaded, copied or moved as a whole; the live ones do not
-    # (a graph can be neither copied nor moved).
+    # The kept statistics stay valid where the network is loaded, copied or moved as a whole; the live ones do
+    # not (a graph can be neither copied nor moved).
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)
@@ -182,17 +182,19 @@ class VirtualBatchNorm2d(nn.Module):
 
 
 _NO_REFERENCE = (
-    "VirtualBatchNorm2d {}: call gan_ref.layers.set_reference(network, reference_batch), in training after every "
-    "update of the network's weights, in eval mode once after the last"
+    "VirtualBatchNorm2d {}: call gan_ref.layers.set_reference(network, reference_batch), in training after "
+    "every update of the network's weights, in eval mode once after the last"
 )
 
 
 def set_reference(network: nn.Module, reference_batch: Tensor, *args: Any) -> None:
-    """Pass the reference batch through the network, so that its VirtualBatchNorm2d layers have their statistics.
+    """Pass the reference batch through the network, so that its VirtualBatchNorm2d layers have their
+    statistics.
 
-    In training mode the statistics carry gradients, also when called under no_grad, so that one pass serves D's and
-    G's step until the weights change; as with any graph, one backward uses them up. In eval mode they are
-    constants, kept in the state dict. Further arguments go to the network. Costs nothing without such layers.
+    In training mode the statistics carry gradients, also when called under no_grad, so that one pass serves
+    D's and G's step until the weights change; as with any graph, one backward uses them up. In eval mode they
+    are constants, kept in the state dict. Further arguments go to the network. Costs nothing without such
+    layers.
     """
     if any(isinstance(module, VirtualBatchNorm2d) for module in network.modules()):
         with reference_pass(network):
@@ -201,12 +203,13 @@ def set_reference(network: nn.Module, reference_batch: Tensor, *args: Any) -> No
 
 @contextlib.contextmanager
 def reference_pass(network: nn.Module) -> Iterator[None]:
-    """Within it, a forward of the network is the reference pass. For forwards that set_reference cannot call, such
-    as ``functional_call``. RuntimeError if a layer saw no batch, or has another mode than the network."""
+    """Within it, a forward of the network is the reference pass. For forwards that set_reference cannot call,
+    such as ``functional_call``. RuntimeError if a layer saw no batch, or has another mode than the
+    network."""
     layers = [module for module in network.modules() if isinstance(module, VirtualBatchNorm2d)]
     for layer in layers:
         if layer.training != network.training:
-            raise RuntimeError("a VirtualBatchNorm2d is in another mode than its network: call network.train() or .eval()")
+            raise RuntimeError("a VirtualBatchNorm2d is in another mode (train, eval) than its network")
         layer._live, layer._kept_size = None, 0
         layer.recording = True
     try:
@@ -219,24 +222,27 @@ def reference_pass(network: nn.Module) -> Iterator[None]:
         raise RuntimeError("a VirtualBatchNorm2d of the network saw no reference batch in the reference pass")
 
 
-# --- batch normalisation --------------------------------------------------------------------------------------
+# --- batch normalisation ------------------------------------------------------------------------------------
 
 
 def batch_norm(features: int, decay: float = 0.9, eps: float = 1e-5) -> nn.BatchNorm2d:
-    """nn.BatchNorm2d (Ioffe & Szegedy 2015) whose ``decay`` is the share of the old running value that is kept:
+    """nn.BatchNorm2d (Ioffe & Szegedy 2015) whose ``decay`` is the share of the old running value that is
+    kept:
 
         running ← decay · running + (1 − decay) · batch
 
-    which Theano and TensorFlow call momentum (their 0.9), and of which PyTorch's momentum is the complement (0.1).
+    which Theano and TensorFlow call momentum (their 0.9), and of which PyTorch's momentum is the complement
+    (0.1).
     """
     return nn.BatchNorm2d(features, eps=eps, momentum=1 - decay)
 
 
-# --- noise ----------------------------------------------------------------------------------------------------
+# --- noise --------------------------------------------------------------------------------------------------
 
 
 class _Noise(nn.Module):
-    """In training draws from ``generator``, on the device of its input (None: the global one); in eval does nothing."""
+    """In training draws from ``generator``, on the device of its input (None: the global one); in eval does
+    nothing."""
 
     generator: torch.Generator | None = None
 
@@ -248,7 +254,8 @@ class _Noise(nn.Module):
 
 
 class GaussianNoise(_Noise):
-    """x + σ ε with ε ~ N(0, 1) for each number, in training. On D's input and layers: Salimans et al. 2016, §5."""
+    """x + σ ε with ε ~ N(0, 1) for each number, in training. On D's input and layers: Salimans et al. 2016,
+    §5."""
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
@@ -284,7 +291,8 @@ class Dropout(_Noise):
 
 
 class SpatialDropout(Dropout):
-    """Dropout of whole channels, (N, C, H, W): neighbouring pixels say the same. Tompson et al. 2015, §3.2."""
+    """Dropout of whole channels, (N, C, H, W): neighbouring pixels say the same. Tompson et al. 2015,
+    §3.2."""
 
     def mask_shape(self, x: Tensor) -> torch.Size:
         return x.shape[:2] + (1,) * (x.dim() - 2)
@@ -300,7 +308,7 @@ def seed_noise(network: nn.Module, generator: torch.Generator | None) -> None:
             module.generator = generator
 
 
-# --- weight normalisation -------------------------------------------------------------------------------------
+# --- weight normalisation -----------------------------------------------------------------------------------
 
 
 class _WeightNorm(nn.Module):
@@ -379,8 +387,9 @@ class WeightNormConv2d(_WeightNorm):
 
 @contextlib.contextmanager
 def data_dependent_init(network: nn.Module) -> Iterator[None]:
-    """``with data_dependent_init(network): network(batch)`` sets g and b of its weight-normalised layers, one after
-    another, so that each one's outputs on this batch have mean 0 and variance 1. Salimans & Kingma 2016, §3."""
+    """``with data_dependent_init(network): network(batch)`` sets g and b of its weight-normalised layers, one
+    after another, so that each one's outputs on this batch have mean 0 and variance 1. Salimans & Kingma
+    2016, §3."""
     layers = [module for module in network.modules() if isinstance(module, _WeightNorm)]
     for layer in layers:
         layer.initialising = True
@@ -392,7 +401,7 @@ def data_dependent_init(network: nn.Module) -> Iterator[None]:
             layer.initialising = False
 
 
-# --- spectral normalisation -----------------------------------------------------------------------------------
+# --- spectral normalisation ---------------------------------------------------------------------------------
 
 
 def spectral_norm(module: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
@@ -401,23 +410,26 @@ def spectral_norm(module: nn.Module, generator: torch.Generator | None = None) -
         in each training forward   v ← Wᵀu/‖Wᵀu‖,  u ← Wv/‖Wv‖       (no gradient)
         always                     W / σ,  σ = uᵀWv
 
-    Miyato et al. 2018, Algorithm 1, with W (outputs, the rest). u and v persist in the state dict; u starts from
-    ``generator``. Initialise the weight first: afterwards it is ``module.parametrizations.weight.original``.
+    Miyato et al. 2018, Algorithm 1, with W (outputs, the rest). u and v persist in the state dict; u starts
+    from ``generator``. Initialise the weight first: afterwards it is
+    ``module.parametrizations.weight.original``.
     """
     transposed = isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
-    parametrize.register_parametrization(module, "weight", _SpectralNorm(module.weight, transposed, generator))
+    normalise = _SpectralNorm(module.weight, transposed, generator)
+    parametrize.register_parametrization(module, "weight", normalise)
     return module
 
 
 class _SpectralNorm(nn.Module):
-    # torch.nn.utils.parametrizations.spectral_norm does the same, but begins with 15 iterations from the global
-    # generator, where a seeded run needs its own.
+    # torch.nn.utils.parametrizations.spectral_norm does the same, but begins with 15 iterations from the
+    # global generator, where a seeded run needs its own.
 
     def __init__(self, weight: Tensor, transposed: bool, generator: torch.Generator | None) -> None:
         super().__init__()
         self.transposed = transposed  # a transposed convolution keeps its outputs in the second dimension
         matrix = self._matrix(weight.detach())
-        self.register_buffer("u", F.normalize(torch.randn(len(matrix), generator=generator).to(matrix), dim=0))
+        u = torch.randn(len(matrix), generator=generator).to(matrix)
+        self.register_buffer("u", F.normalize(u, dim=0))
         self.register_buffer("v", F.normalize(matrix.T @ self.u, dim=0))
 
     def _matrix(self, weight: Tensor) -> Tensor:

@@ -153,7 +153,8 @@ def test_fake_tensors_have_the_shapes_of_real_ones(device, layout):
 
 def test_an_empty_batch_has_an_empty_result_and_no_gradient():
     tensors = arguments(0, 4, 5, 5)
-    y, grad_x, *gradients = value_and_gradients(ops.virtual_batch_norm, tensors, 7, 0.2, torch.ones(0, 4, 5, 5))
+    grad = torch.ones(0, 4, 5, 5)
+    y, grad_x, *gradients = value_and_gradients(ops.virtual_batch_norm, tensors, 7, 0.2, grad)
     assert y.shape == grad_x.shape == (0, 4, 5, 5)
     assert all(torch.equal(g, torch.zeros(4)) for g in gradients)
 

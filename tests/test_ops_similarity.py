@@ -1,4 +1,5 @@
-"""minibatch_l1_similarity on the CPU: the torch reference, its derivatives, and how it behaves as an operator."""
+"""minibatch_l1_similarity on the CPU: the torch reference, its derivatives, and how it behaves as an
+operator."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def test_equal_samples_are_wholly_alike_and_feel_no_force():
 
 def test_a_sample_far_from_all_others_keeps_its_tiny_similarity():
     f = torch.tensor([0.0, 30.0])[:, None, None]
-    assert torch.allclose(ops.minibatch_l1_similarity(f), torch.full((2, 1), math.exp(-30)), rtol=1e-5, atol=0)
+    expected = torch.full((2, 1), math.exp(-30))
+    assert torch.allclose(ops.minibatch_l1_similarity(f), expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 3), (5, 0, 3), (1, 4, 3)])
@@ -82,9 +84,9 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch, block):
 
 
 def test_strided_features_and_gradients():
-    f = features(6, 8, 10)[:, ::2, 1::3]
-    expected = value_and_gradient(similarity.plain, f, torch.ones(6, 4))
-    for ours, theirs in zip(value_and_gradient(ops.minibatch_l1_similarity, f, torch.ones(1).expand(6, 4)), expected):
+    f, grad = features(6, 8, 10)[:, ::2, 1::3], torch.ones(1).expand(6, 4)
+    expected = value_and_gradient(similarity.plain, f, grad)
+    for ours, theirs in zip(value_and_gradient(ops.minibatch_l1_similarity, f, grad), expected):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
@@ -113,7 +115,10 @@ def test_the_operators_are_registered_as_torch_wants_them():
 
 
 def test_compiles_without_a_graph_break():
-    compiled = torch.compile(lambda f: ops.minibatch_l1_similarity(f * 2) + 1, fullgraph=True, backend="aot_eager")
+    def ours(f):
+        return ops.minibatch_l1_similarity(f * 2) + 1
+
+    compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
     f, grad = features(6, 3, 2), features(6, 3, seed=1)
     expected = value_and_gradient(lambda f: similarity.plain(f * 2) + 1, f, grad)
     for ours, theirs in zip(value_and_gradient(compiled, f, grad), expected):

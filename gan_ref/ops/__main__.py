@@ -29,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"the kernels cannot be built: {error}") from None
     choice = extension.choose(may_build=False)
     devices = [
-        f"{torch.cuda.get_device_name(i)}, compute capability {'.'.join(map(str, torch.cuda.get_device_capability(i)))}"
-        for i in range(torch.cuda.device_count())
+        f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}"
+        for gpu in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     ]
     print(f"implementation  {choice.implementation}: {choice.reason}")
     print(f"binary          {choice.binary or 'none'}")
-    print(f"gan_ref         {gan_ref.__version__}, sources of the kernels {build.digest()} in {build.sources()}")
+    print(f"gan_ref         {gan_ref.__version__}, kernel sources {build.digest()} in {build.sources()}")
     print(f"torch           {torch.__version__}")
     print(f"CUDA            {torch.version.cuda or 'none'} in torch, toolkit {build.cuda_home() or 'none'}")
     print(f"GPU             {'; '.join(devices) or 'none'}")

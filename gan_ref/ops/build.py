@@ -5,8 +5,8 @@
     *.cpp                 the host compiler
     link                  against torch's stable ABI: one binary for every torch ≥ 2.10 and every Python
 
-setup.py calls it to put a binary for every architecture into a wheel; gan_ref.ops.extension calls it on a user's
-machine, for the GPU that is there. Neither needs torch to have been built with CUDA.
+setup.py calls it to put a binary for every architecture into a wheel; gan_ref.ops.extension calls it on a
+user's machine, for the GPU that is there. Neither needs torch to have been built with CUDA.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,9 +28,10 @@ OLDEST = ARCHITECTURES[0]
 DEFINES = ("-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000")  # torch 2.10, the oldest that is served
 NVCC_FLAGS = ("-std=c++20", "-O3", "-Xcompiler=-fPIC", *DEFINES)
 CXX_FLAGS = ("-std=c++20", "-O3", "-fPIC", *DEFINES)
-# libtorch.so is named although nothing of it is used directly: a CUDA build of torch finds its own libraries, and
-# with them the current stream, through it. A CPU build has no such symbol, and it is declared weak.
-LINK_FLAGS = ("-Wl,--no-as-needed", "-ltorch_cpu", "-ltorch", "-lc10", "-lcudart_static", "-lrt", "-ldl", "-lpthread")
+# libtorch.so is named although nothing of it is used directly: a CUDA build of torch finds its own libraries,
+# and with them the current stream, through it. A CPU build has no such symbol, and it is declared weak.
+LINK_FLAGS = ("-Wl,--no-as-needed", "-ltorch_cpu", "-ltorch", "-lc10")
+LINK_FLAGS += ("-lcudart_static", "-lrt", "-ldl", "-lpthread")
 
 
 class CannotBuild(Exception):
@@ -51,18 +53,21 @@ def digest() -> str:
 
 
 def prebuilt() -> Path:
-    """Where a wheel keeps its binary. A binary of other sources has another name, and is not mistaken for it."""
+    """Where a wheel keeps its binary. A binary of other sources has another name, and is not mistaken for
+    it."""
     return PACKAGE / f"_kernels_{digest()}.so"
 
 
 def serves(capability: int, architectures: Sequence[int] = ARCHITECTURES) -> bool:
-    """Whether a binary for these architectures, with PTX of the last, runs on this compute capability (× 10)."""
+    """Whether a binary for these architectures, with PTX of the last, runs on this compute capability (×
+    10)."""
     same_major = any(a // 10 == capability // 10 and a <= capability for a in architectures)
     return same_major or capability >= max(architectures)
 
 
 def cuda_home() -> Path | None:
-    """The CUDA toolkit: $CUDA_HOME, else the one nvcc on the PATH belongs to, else the newest in /usr/local."""
+    """The CUDA toolkit: $CUDA_HOME, else the one nvcc on the PATH belongs to, else the newest in
+    /usr/local."""
     for name in ("CUDA_HOME", "CUDA_PATH"):
         if os.environ.get(name):
             return Path(os.environ[name])
@@ -73,7 +78,11 @@ def cuda_home() -> Path | None:
         here = re.search(r"^#\$ _HERE_=(.+)$", shown.stderr + shown.stdout, re.MULTILINE)
         return Path(here[1].strip() if here else Path(nvcc).resolve().parent).parent
     folders = [path for path in Path("/usr/local").glob("cuda*") if (path / "bin" / "nvcc").exists()]
-    return max(folders, key=lambda path: [int(digits) for digits in re.findall(r"\d+", path.name)], default=None)
+    return max(folders, key=_version, default=None)
+
+
+def _version(path: Path) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", path.name)]
 
 
 def torch_folder() -> Path | None:
@@ -85,10 +94,11 @@ def torch_folder() -> Path | None:
 
 
 def build(binary: Path, architectures: Sequence[int], extra_nvcc_flags: Sequence[str] = ()) -> str:
-    """Compile and link the kernels into ``binary``, for these compute capabilities (× 10) and PTX of the last.
+    """Compile and link the kernels into ``binary``, for these compute capabilities (× 10) and PTX of the
+    last.
 
-    The objects are made in a folder beside ``binary``, and it appears under its name only when whole. Returns what
-    the compilers printed. Raises CannotBuild.
+    The objects are made in a folder beside ``binary``, and it appears under its name only when whole. Returns
+    what the compilers printed. Raises CannotBuild.
     """
     import tempfile
 
@@ -147,7 +157,7 @@ def _ninja_script(
 
 def _escape(path: Path) -> str:
     """For a ninja file, and for the shell that ninja starts."""
-    return re.sub(r"([ $:])", r"$\1", str(path)) if " " not in str(path) else f"'{str(path).replace(' ', '$ ')}'"
+    return re.sub(r"([ $:])", r"$\1", shlex.quote(str(path)))
 
 
 def _cuda_libraries(home: Path) -> Path:

@@ -5,8 +5,9 @@
     3. built now, once, for the GPUs present, and kept in the cache
     4. the torch reference, with one warning that says why and what to do
 
-$GAN_REF_KERNELS is `auto` (that order), `cuda` (an error instead of 4) or `torch` (4, and no warning). It is read
-once, at the first operator on a GPU. CPU tensors, and float64 ones anywhere, always take the torch reference.
+$GAN_REF_KERNELS is `auto` (that order), `cuda` (an error instead of 4) or `torch` (4, and no warning). It is
+read once, at the first operator on a GPU. CPU tensors, and float64 ones anywhere, always take the torch
+reference.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _kernels() -> Any | None:
         return torch.ops.gan_ref_kernels
     if _mode() != "torch":
         warnings.warn(
-            f"the CUDA kernels of gan_ref are not in use, and its slower torch reference is: {choice.reason}. "
+            f"gan_ref runs its slower torch reference instead of its CUDA kernels: {choice.reason}. "
             "`python -m gan_ref.ops --build` tries again; GAN_REF_KERNELS=torch silences this warning.",
             stacklevel=2,
         )
@@ -112,13 +113,15 @@ def _find(may_build: bool) -> tuple[Path, str]:
     with _only_one(binary):
         if not binary.exists():
             names = ", ".join(map(_dotted, capabilities))
-            print(f"gan_ref: building the CUDA kernels for compute capability {names}, once (about a minute) …", file=sys.stderr)
+            message = f"building the CUDA kernels for compute capability {names}, once: about a minute"
+            print(f"gan_ref: {message}", file=sys.stderr, flush=True)
             build.build(binary, capabilities)
     return binary, "built on this machine"
 
 
 def _load(binary: Path) -> None:
-    """Load and run once, so that a driver too old for the binary shows here and not in the middle of a training."""
+    """Load and run once, so that a driver too old for the binary shows here and not in the middle of a
+    training."""
     try:
         torch.ops.load_library(binary)
         torch.ops.gan_ref_kernels.minibatch_l1_similarity(torch.zeros(2, 1, 1, device="cuda"))
@@ -137,7 +140,7 @@ def _only_one(binary: Path) -> Iterator[None]:
         lock = open(binary.with_suffix(".lock"), "w")
     except OSError as error:
         raise build.CannotBuild(
-            f"the cache {binary.parent} cannot be written ({error.strerror}): set GAN_REF_CACHE to a folder that can"
+            f"{binary.parent} cannot be written ({error.strerror}): set GAN_REF_CACHE to a folder that can"
         ) from None
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also by a crash

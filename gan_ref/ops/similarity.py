@@ -1,11 +1,11 @@
 """How much each sample resembles the others in its batch: the operator behind minibatch discrimination.
 
-Salimans et al. 2016, "Improved Techniques for Training GANs", §3.2. Features f (N, B, C): N samples, B kernels of
-C numbers each.
+Salimans et al. 2016, "Improved Techniques for Training GANs", §3.2. Features f (N, B, C): N samples, B
+kernels of C numbers each.
 
-    d_ijb = Σ_c |f_ibc − f_jbc|                                       the L1 distance of two samples under kernel b
-    o_ib  = Σ_{j≠i} exp(−d_ijb)                                                                           (N, B)
-    ∂L/∂f_ibc = −Σ_j (g_ib + g_jb) exp(−d_ijb) sign(f_ibc − f_jbc),   g = ∂L/∂o                        (N, B, C)
+    d_ijb     = Σ_c |f_ibc − f_jbc|                        the L1 distance of two samples under kernel b
+    o_ib      = Σ_{j≠i} exp(−d_ijb)                                                               (N, B)
+    ∂L/∂f_ibc = −Σ_j (g_ib + g_jb) exp(−d_ijb) sign(f_ibc − f_jbc),   g = ∂L/∂o                (N, B, C)
 
 The reference below never holds the N×N×B distances: it walks over kernels (and, for large batches, rows) in
 blocks of a fixed size and recomputes them in the backward. On one CPU core, forward and backward of
@@ -24,11 +24,12 @@ from gan_ref.ops import extension
 LIBRARY = torch.library.Library("gan_ref", "FRAGMENT")
 LIBRARY.define("minibatch_l1_similarity(Tensor features) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
 LIBRARY.define(
-    "minibatch_l1_similarity_backward(Tensor grad, Tensor features) -> Tensor", tags=torch.Tag.pt2_compliant_tag
+    "minibatch_l1_similarity_backward(Tensor grad, Tensor features) -> Tensor",
+    tags=torch.Tag.pt2_compliant_tag,
 )
 
-# Distances held at once. 2**17 floats stay in a core's L2 cache (measured from 2**14 to 2**18: the fastest); a GPU
-# that has to fall back on this code wants few, large launches instead.
+# Distances held at once. 2**17 floats stay in a core's L2 cache (measured from 2**14 to 2**18: the fastest);
+# a GPU that has to fall back on this code wants few, large launches instead.
 CPU_BLOCK, GPU_BLOCK = 2**17, 2**24
 
 
@@ -37,9 +38,10 @@ def minibatch_l1_similarity(features: Tensor) -> Tensor:
 
     Salimans et al. 2016, §3.2. The self term is left out: it is the constant 1.
 
-    features: float32, float16 or bfloat16 (float64 too, by the torch reference); any strides. Sums are in float32
-    (float64 for float64) and the result has the type of ``features``; autocast changes nothing. Differentiable
-    twice; deterministic. Where a coordinate of two samples is equal, the derivative of its distance is taken as 0.
+    features: float32, float16 or bfloat16 (float64 too, by the torch reference); any strides. Sums are in
+    float32 (float64 for float64) and the result has the type of ``features``; autocast changes nothing.
+    Differentiable twice; deterministic. Where a coordinate of two samples is equal, the derivative of its
+    distance is taken as 0.
 
     Raises TypeError or ValueError, naming the argument.
     """
@@ -48,7 +50,7 @@ def minibatch_l1_similarity(features: Tensor) -> Tensor:
     if not features.dtype.is_floating_point or features.dtype.itemsize < 2:
         raise TypeError(f"features must be float16, bfloat16, float32 or float64, not {features.dtype}")
     if features.dim() != 3 or features.shape[2] == 0:
-        raise ValueError(f"features must have the shape (N, B, C) with C at least 1, not {tuple(features.shape)}")
+        raise ValueError(f"features must have the shape (N, B, C), C at least 1, not {tuple(features.shape)}")
     return torch.ops.gan_ref.minibatch_l1_similarity(features)
 
 
@@ -59,7 +61,7 @@ def plain(features: Tensor) -> Tensor:
     return (torch.exp(-distances) * others[:, :, None]).sum(1)
 
 
-# --- torch reference ------------------------------------------------------------------------------------------
+# --- torch reference ----------------------------------------------------------------------------------------
 
 
 def forward(features: Tensor) -> Tensor:
@@ -114,7 +116,8 @@ def second_backward(cotangent: Tensor, grad: Tensor, features: Tensor) -> tuple[
 
 
 def _by_kernel(features: Tensor) -> Tensor:
-    """(N, B, C) → (B, C, N), so that the loops over pairs of samples run along memory, in the type of the sums."""
+    """(N, B, C) → (B, C, N), so that the loops over pairs of samples run along memory, in the type of the
+    sums."""
     dtype = torch.promote_types(features.dtype, torch.float32)
     return features.permute(1, 2, 0).to(dtype).contiguous()
 
@@ -140,7 +143,8 @@ def _block_size(by_kernel: Tensor) -> int:
 
 
 def _similarities(f: Tensor, rows: slice) -> Tensor:
-    """exp(−d) of the given rows against all samples, 0 where a sample meets itself: (b, C, N) → (b, rows, N)."""
+    """exp(−d) of the given rows against all samples, 0 where a sample meets itself: (b, C, N) → (b, rows,
+    N)."""
     distances = (f[:, 0, rows, None] - f[:, 0, None, :]).abs_()
     for c in range(1, f.shape[1]):
         distances.add_((f[:, c, rows, None] - f[:, c, None, :]).abs_())
@@ -149,7 +153,7 @@ def _similarities(f: Tensor, rows: slice) -> Tensor:
     return similarities
 
 
-# --- the operator: CPU, CUDA, shapes for tracing, autograd ----------------------------------------------------
+# --- the operator: CPU, CUDA, shapes for tracing, autograd --------------------------------------------------
 
 
 @torch.library.impl(LIBRARY, "minibatch_l1_similarity", "CPU")
