@@ -70,7 +70,7 @@ class Config:
 
     # the run
     steps: int | None = _setting(None, f"rounds to play; {AUTO}", low=1, high=10**9)
-    batch_size: int = _setting(64, "samples in a batch", low=1, high=2**16)
+    batch_size: int | None = _setting(None, f"samples in a batch; {AUTO}", low=1, high=2**16)
     seed: int = _setting(0, "of everything random", low=0, high=2**63 - 1)
     device: str = _setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = _setting(

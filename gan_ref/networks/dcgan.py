@@ -1,0 +1,133 @@
+"""The deep convolutional GAN (Radford, Metz & Chintala 2016, §3).
+
+Strided convolutions in D and fractionally-strided ones in G instead of pooling; batch norm in both, but not in
+G's last layer nor D's first; ReLU in G with tanh at the end, LeakyReLU 0.2 in D; weights from N(0, 0.02²).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gan_ref.layers import (
+    GaussianNoise,
+    MinibatchDiscrimination,
+    SpatialDropout,
+    VirtualBatchNorm2d,
+    WeightNormConv2d,
+    batch_norm,
+    spectral_norm,
+)
+from gan_ref.networks.output import Output
+
+
+def filters(width: int, image_size: int) -> list[int]:
+    """Filters at resolutions 4, 8, … image_size/2: doubled each time the side halves, at most 8·width.
+
+    >>> filters(64, 64)
+    [512, 256, 128, 64]
+    """
+    levels = image_size.bit_length() - 3
+    return [width * min(2**k, 8) for k in reversed(range(levels))]
+
+
+def normalised(norm: str, features: int, slope: float, decay: float) -> list[nn.Module]:
+    """The normalisation called ``norm`` followed by LeakyReLU(slope); slope 0 is ReLU."""
+    if norm == "virtual":
+        return [VirtualBatchNorm2d(features, negative_slope=slope)]  # one kernel does both
+    activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+    return [batch_norm(features, decay), activation] if norm == "batch" else [activation]
+
+
+def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
+    """N(0, 0.02²) weights, zero biases; batch norm's scale from N(1, 0.02²) (Radford et al. 2016, §4)."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            if layer.weight.requires_grad and not hasattr(layer, "parametrizations"):
+                nn.init.normal_(layer.weight, 0.0, 0.02, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, (nn.BatchNorm2d, VirtualBatchNorm2d)):
+            nn.init.normal_(layer.weight, 1.0, 0.02, generator=generator)
+            nn.init.zeros_(layer.bias)
+
+
+class Generator(nn.Module):
+    """z (N, Z) → image (N, C, S, S) in [−1, 1]."""
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        width: int = 64,
+        latent_dim: int = 100,
+        norm: str = "batch",
+        norm_decay: float = 0.9,
+    ):
+        super().__init__()
+        sizes = filters(width, image_size)
+        plain = norm == "none"  # a bias where no normalisation would take it away again
+        layers: list[nn.Module] = [nn.ConvTranspose2d(latent_dim, sizes[0], 4, bias=plain)]
+        layers += normalised(norm, sizes[0], 0.0, norm_decay)
+        for before, after in zip(sizes, sizes[1:]):
+            layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=plain))
+            layers += normalised(norm, after, 0.0, norm_decay)
+        layers += [nn.ConvTranspose2d(sizes[-1], channels, 4, stride=2, padding=1), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        initialise(self)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z[:, :, None, None])  # (N, Z, 1, 1) → (N, C, S, S)
+
+
+class Discriminator(nn.Module):
+    """image (N, C, S, S) → Output: score (N,), features (N, F = 16·filters at 4×4), class logits (N, K) if K > 0.
+
+    ``norm``: batch (not in the first layer), virtual (likewise), spectral (every layer; Miyato et al. 2018),
+    weight (every convolution; Salimans & Kingma 2016) or none. ``noise`` and ``dropout`` stand before each
+    convolution, as in the classifiers of Salimans et al. 2016. With minibatch discrimination the score also
+    sees how similar the batch's other samples are to this one; the features do not.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        width: int = 64,
+        norm: str = "batch",
+        norm_decay: float = 0.9,
+        minibatch_discrimination: bool = False,
+        noise: float = 0.0,
+        dropout: float = 0.0,
+        num_classes: int = 0,
+    ):
+        super().__init__()
+
+        def convolution(before: int, after: int, bias: bool) -> nn.Module:
+            if norm == "weight":
+                return WeightNormConv2d(before, after, 4, stride=2, padding=1)
+            return nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias)
+
+        sizes = [channels, *reversed(filters(width, image_size))]
+        layers: list[nn.Module] = []
+        for k, (before, after) in enumerate(zip(sizes, sizes[1:])):
+            layers += [GaussianNoise(noise)] if noise else []
+            layers += [SpatialDropout(dropout)] if dropout and k > 0 else []
+            layers.append(convolution(before, after, bias=k == 0 or norm in ("spectral", "none")))
+            layers += normalised(norm if k > 0 else "none", after, 0.2, norm_decay)
+        self.trunk = nn.Sequential(*layers)
+        features = 16 * sizes[-1]
+        self.similarity = MinibatchDiscrimination(features) if minibatch_discrimination else nn.Identity()
+        seen = features + (self.similarity.num_kernels if minibatch_discrimination else 0)
+        self.score = nn.Linear(seen, 1)
+        self.classify = nn.Linear(features, num_classes) if num_classes else None
+        initialise(self)
+        if norm == "spectral":
+            for layer in self.modules():
+                if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                    spectral_norm(layer)
+
+    def forward(self, x: Tensor) -> Output:
+        features = self.trunk(x).flatten(1)  # (N, C, 4, 4) → (N, F)
+        scores = self.score(self.similarity(features)).squeeze(1)
+        return Output(scores, features, None if self.classify is None else self.classify(features))

@@ -1,0 +1,292 @@
+"""The training loop, from the settings to the last checkpoint. Read ``train`` from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_ref import checkpoint, imaging
+from gan_ref.config import Config
+from gan_ref.data import Batches, Dataset, open_dataset
+from gan_ref.data.mixtures import MIXTURES
+from gan_ref.errors import UserError
+from gan_ref.layers import seed_noise, set_reference
+from gan_ref.monitor import Monitor, measure, numbers
+from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.techniques import build
+from gan_ref.techniques.averaging import Average
+from gan_ref.techniques.game import Game, Player
+
+SAMPLES = 64  # in a sample picture, of the same z throughout a run
+
+
+def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """Play ``config.steps`` rounds of the game and leave a run in ``folder``; go on from ``state`` if given.
+
+    ``config`` is complete and ``dataset`` what it names: see ``settle``. Raises UserError where the run cannot
+    go on (a loss that is not finite, a full disk), and Stopped, with a checkpoint written, after Ctrl-C or
+    SIGTERM.
+    """
+    run = Run(config, dataset)
+    if state is not None:
+        run.restore(state)
+    prepare_folder(folder, config)
+    monitor = Monitor(folder, run.game.step, config.steps, config.batch_size)
+    try:
+        with interruptions() as signals:
+            while run.game.step < config.steps and not signals:
+                d, g = run.update(run.game, run.balance, run.draw)
+                run.game.end_round(d, g)
+                run.average.update(run.game.step)
+
+                step = run.game.step
+                monitor.advance(step)
+                last = step == config.steps or bool(signals)
+                run.watch(d.loss, g.loss, folder)
+                if step % config.log_every == 0 or step == config.steps:
+                    monitor.log(numbers(measure(run.game, d, g)), d.real_output.scores, d.fake_output.scores)
+                if step % config.sample_every == 0 or step == config.steps:
+                    imaging.write_png(folder / "samples" / f"{step:06}.png", run.picture())
+                    monitor.curves()
+                if step % config.checkpoint_every == 0 or last:
+                    run.check(folder)
+                    checkpoint.save(folder / "checkpoint.pt", run.state_dict())
+        if signals and run.game.step < config.steps:
+            raise Stopped(signals[0], run.game.step, folder)
+    finally:
+        monitor.close()
+
+
+# ---------------------------------------------------------------- what a run is made of
+
+
+class Run:
+    """The game with everything that must survive a crash for the next step to be the same."""
+
+    def __init__(self, config: Config, dataset: Dataset):
+        self.config, self.dataset = config, dataset
+        self.device = torch.device(config.device)
+        self.rng = torch.Generator(self.device).manual_seed(config.seed)
+        self.batches = Batches(dataset, config.batch_size, config.seed, self.device, config.flip)
+        self.game = self._build_game()
+        self.update, self.balance = build("updates", config.update), build("balance", config.balance)
+        self.average = Average(self.game.g.module, config.ema)
+        self.samples_z = self._fixed_z(SAMPLES, purpose=1)
+        self.bad = torch.zeros((), dtype=torch.int64, device=self.device)  # the first step with a bad loss
+
+    def _build_game(self) -> Game:
+        config, shape = self.config, self.dataset.shape
+        generator = build_generator(config, shape).to(self.device)
+        discriminator = build_discriminator(config, shape).to(self.device)
+        for network in (generator, discriminator):
+            seed_noise(network, self.rng)
+        game = Game(
+            Player(generator, optimizer(config, generator, config.lr_g)),
+            Player(discriminator, optimizer(config, discriminator, config.lr_d)),
+            build("objectives", config.objective).to(self.device),
+            [build("penalties", spec).to(self.device) for spec in config.penalties],
+            build("noise", config.instance_noise) if config.instance_noise else None,
+            rng=self.rng,
+            autocast=self._autocast,
+            reference=(self.batches.take(config.batch_size)[0], self._fixed_z(config.batch_size, purpose=2)),
+        )
+        game.prepare()
+        return game
+
+    def _autocast(self) -> Any:
+        if self.config.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _fixed_z(self, count: int, purpose: int) -> Tensor:
+        rng = torch.Generator().manual_seed(self.config.seed * 16 + purpose & 2**63 - 1)
+        return torch.randn(count, self.config.latent_dim, generator=rng).to(self.device)
+
+    def draw(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """A fresh batch of reals (N, C, H, W), their labels, and z (N, Z)."""
+        real, labels = self.batches.next()
+        z = torch.randn(len(real), self.config.latent_dim, generator=self.rng, device=self.device)
+        return real, labels, z
+
+    def picture(self):
+        """The samples of the same 64 z, by the averaged G: uint8 (8·S, 8·S, C)."""
+        set_reference(self.average.module, self.game.reference[1])
+        images = imaging.generate(self.average.module, [self.samples_z])
+        return imaging.grid(next(images), 8, 8)
+
+    # ---------------------------------------------------------------- what can go wrong
+
+    def watch(self, d_loss: Tensor, g_loss: Tensor, folder: Path) -> None:
+        """Remember the first step whose loss is not finite; on a CPU, where looking costs nothing, stop there."""
+        finite = torch.isfinite(d_loss.detach()) & torch.isfinite(g_loss.detach())
+        self.bad = torch.where((self.bad == 0) & ~finite, self.game.step, self.bad)
+        if self.device.type == "cpu" or self.game.step % self.config.log_every == 0:
+            self._stop_if(int(self.bad), "a loss", folder)
+
+    def check(self, folder: Path) -> None:
+        """Before a checkpoint: it replaces the last good one, so it must be good."""
+        self._stop_if(int(self.bad), "a loss", folder)
+        for player in (self.game.g, self.game.d):
+            finite = torch.stack([torch.isfinite(p).all() for p in player.module.parameters()]).all()
+            self._stop_if(0 if finite else self.game.step, "a weight", folder)
+
+    def _stop_if(self, step: int, what: str, folder: Path) -> None:
+        if step:
+            kept = folder / "checkpoint.pt"
+            last = f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint had been written yet"
+            raise UserError(
+                f"step {step}: {what} became NaN or infinite, and the run has stopped; {last}. "
+                "Lower --lr-d and --lr-g, or choose another --recipe"
+            )
+
+    # ---------------------------------------------------------------- what a checkpoint holds
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.game.g.module,
+            "discriminator": self.game.d.module,
+            "average": self.average.module,
+            "g_optimizer": self.game.g.optimizer,
+            "d_optimizer": self.game.d.optimizer,
+            "batches": self.batches,
+            "techniques": self._techniques(),
+        }
+
+    def _techniques(self) -> nn.ModuleDict:
+        game = self.game
+        penalties = {f"penalty {k}": penalty for k, penalty in enumerate(game.penalties)}
+        return nn.ModuleDict({"objective": game.objective, "balance": self.balance, "update rule": self.update, **penalties})
+
+    def state_dict(self) -> dict[str, Any]:
+        set_reference(self.average.module, self.game.reference[1])  # so that a checkpoint draws samples by itself
+        return {
+            "format": checkpoint.FORMAT,
+            "config": self.config.to_dict(),
+            "step": self.game.step,
+            "shape": list(self.dataset.shape),
+            "classes": list(self.dataset.classes),
+            "reference": dict(zip(("real", "z"), self.game.reference)),
+            "rng": self.rng.get_state(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a run where its checkpoint left it. Raises UserError where the two do not fit."""
+        if tuple(state["shape"]) != self.dataset.shape or state["classes"] != list(self.dataset.classes):
+            raise UserError(f"the data at {self.config.data} is no longer what this run was trained on")
+        for name, part in self._parts().items():
+            checkpoint.restore(part, state[name], name)
+        try:
+            self.rng.set_state(state["rng"])
+            self.game.reference = tuple(state["reference"][name].to(self.device) for name in ("real", "z"))
+        except (RuntimeError, TypeError, KeyError, AttributeError) as error:
+            raise UserError("the checkpoint's random state or reference batch is damaged") from error
+        self.game.step = state["step"]
+
+
+def optimizer(config: Config, module: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """The step rule of one player; Adam and SGD in their fused form, a few kernels for all parameters."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, rate, (config.beta1, config.beta2), fused=True)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, rate, alpha=config.beta2)
+    return torch.optim.SGD(parameters, rate, momentum=config.beta1, fused=True)
+
+
+# ---------------------------------------------------------------- before the first step
+
+
+def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
+    """Open the data and choose every setting left to us: the complete Config and its Dataset.
+
+    The CPU's choices were measured on two cores: see "Train" in the README.
+    """
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this torch sees no GPU; leave it out to train on the CPU")
+    gpu, points = device == "cuda", config.data in MIXTURES
+    default = (
+        {"image_size": None, "width": 128, "steps": 10_000, "batch_size": 256}
+        if points
+        else {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
+        if gpu
+        else {"image_size": 32, "width": 32, "steps": 6_000, "batch_size": 64}
+    )
+    chosen = {name: value for name, value in default.items() if getattr(config, name) is None}
+    if not points and os.path.exists(config.data):
+        chosen["data"] = os.path.abspath(config.data)  # so that a run resumes from any folder
+    config = config.replace(device=device, precision=precision(config, device, points), **chosen)
+    dataset = open_dataset(config.data, config.image_size or 32, config.channels, progress=progress)
+    if config.flip and not dataset.flip:
+        raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
+    channels = None if points else dataset.shape[0]
+    return config.replace(channels=channels, d_width=config.d_width or config.width), dataset
+
+
+def precision(config: Config, device: str, points: bool) -> str:
+    """bfloat16 where the processor multiplies it natively and nothing differentiates a gradient, else float32."""
+    if config.precision != "auto":
+        return config.precision
+    second_order = build("updates", config.update).second_order or any(
+        build("penalties", spec).second_order for spec in config.penalties
+    )
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if native and not second_order and not points else "float32"
+
+
+def prepare_folder(folder: Path, config: Config) -> None:
+    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    partial = folder / "config.json.partial"
+    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, folder / "config.json")
+
+
+# ---------------------------------------------------------------- being stopped
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved itself."""
+
+    def __init__(self, number: int, step: int, folder: Path):
+        self.status = 128 + number
+        super().__init__(
+            f"stopped after step {step}; go on with: python train.py --resume {shlex.quote(str(folder))}"
+        )
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """Collect Ctrl-C and SIGTERM in a list instead of dying of them; a second one is obeyed at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may set handlers
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
