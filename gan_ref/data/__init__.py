@@ -5,6 +5,7 @@ Nothing here imports torch until ``Batches`` is asked for, because every decodin
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -59,8 +60,8 @@ def open_dataset(
     cores = workers or available_cores()
     if source == "faces":
         return faces_dataset(image_size, channels or 3, split, cache_dir, progress, cores)
-    path = Path(source).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(source))
+    if not source or not os.path.exists(path):
         raise UserError(f"no data at {source!r}; give faces, ring8, grid25, or the path of a folder, .zip, .npz or .npy")
     settings = image_size, channels
     if path.is_dir():

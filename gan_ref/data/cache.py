@@ -18,8 +18,10 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections import deque
@@ -112,7 +114,7 @@ def in_order(work: Callable[[Any], Rows], jobs: Iterable[Any], workers: int) -> 
     if workers == 1:
         yield from map(work, jobs)
         return
-    with _without_main(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with _without_main(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
         pending: deque = deque()
         try:
             for job in jobs:
@@ -125,6 +127,12 @@ def in_order(work: Callable[[Any], Rows], jobs: Iterable[Any], workers: int) -> 
             raise UserError("a decoding process died (killed for lack of memory?); try again") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when it does, even by kill -9: an orphan would wait for work for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def available_cores() -> int:
@@ -149,7 +157,7 @@ def _build(path: Path, name: str, shape: tuple, rows: Callable, total: int, prog
     with _writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path.parent)
-        if path.exists():  # damaged, or _load would have read it
+        if path.exists() and _load(path) is None:  # damaged; not one that another process finished just now
             shutil.rmtree(path, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix="building-", dir=path.parent))
     try:
