@@ -57,6 +57,8 @@ def build(kind: str, spec: str) -> nn.Module:
             raise UserError(f"{name} takes {', '.join(takes) or 'no arguments'}; not {word!r}")
         if type(value) not in _fits(takes[word].default):
             raise UserError(f"{name}: {word}={value!r} is not of the kind of its default, {takes[word].default!r}")
+        if not abs(value) < 1e18:  # infinity and NaN are written as literals too: 1e999 − 1e999
+            raise UserError(f"{name}: {word} must be an ordinary number")
     try:
         return known[name](**arguments)
     except ValueError as error:

@@ -1,7 +1,14 @@
-"""Who moves, and how often: the balance between the players."""
+"""Who moves, and how often: the balance between the players.
+
+(Two time scales need nothing here: they are the settings lr_d and lr_g; Heusel et al. 2017.)
+"""
 
 from __future__ import annotations
 
+import math
+
+import torch
+import torch.nn.functional as F
 from torch import nn
 
 from gan_ref.techniques.game import Turn
@@ -12,6 +19,8 @@ class Fixed(nn.Module):
 
     def __init__(self, d_steps: int = 1, g_steps: int = 1):
         super().__init__()
+        if d_steps < 1 or g_steps < 1:
+            raise ValueError("each player moves at least once a round")
         self.d_steps, self.g_steps = d_steps, g_steps
 
     def steps(self, round: int) -> tuple[int, int]:
@@ -20,4 +29,68 @@ class Fixed(nn.Module):
 
     def allows(self, d: Turn) -> tuple[bool, bool]:
         """Whether D, and whether G, may take the step that its loss asks for, seen D's evaluation ``d``."""
+        return True, True
+
+
+class CriticWarmUp(Fixed):
+    """k_D = 5, but 100 in each of the first 25 rounds and in every 500th (the authors' code of Arjovsky et al. 2017).
+
+    The critic is brought near its optimum before G's first steps and now and then after them.
+    """
+
+    def __init__(self, d_steps: int = 5, warm_steps: int = 100, rounds: int = 25, every: int = 500):
+        super().__init__(d_steps)
+        if warm_steps < 1 or every < 1:
+            raise ValueError("warm_steps and every are at least 1")
+        self.warm_steps, self.rounds, self.every = warm_steps, rounds, every
+
+    def steps(self, round: int) -> tuple[int, int]:
+        warm = round < self.rounds or round % self.every == 0
+        return self.warm_steps if warm else self.d_steps, 1
+
+
+def errors(d: Turn) -> tuple[float, float]:
+    """D's cross entropies on reals and on fakes, −E log σ(s(x)) and −E log(1 − σ(s(G(z)))); log 2 is a guess."""
+    on_reals, on_fakes = F.softplus(-d.real_output.scores), F.softplus(d.fake_output.scores)
+    return tuple(torch.stack([on_reals.mean(), on_fakes.mean()]).tolist())  # one transfer from the device
+
+
+class Margin(Fixed):
+    """A player too far ahead waits (Larsen & Sønderby 2015, "Generating faces with Torch": panel B; margin 0.3).
+
+    D is skipped when either of its errors (see ``errors``) is under the margin, G when either is over
+    1 − margin; when that would stop both, both move. A skipped player's optimizer does not move either.
+    """
+
+    def __init__(self, margin: float = 0.3):
+        super().__init__()
+        self.margin = margin
+
+    def allows(self, d: Turn) -> tuple[bool, bool]:
+        low, high = min(errors(d)), max(errors(d))
+        d_moves, g_moves = low >= self.margin, high <= 1 - self.margin
+        return (d_moves, g_moves) if d_moves or g_moves else (True, True)
+
+
+class Dynamic(Fixed):
+    """k_D : k_G follows the losses: whoever is behind moves ``steps`` times in the next round, the other once.
+
+    D is behind while the mean of its two errors (see ``errors``) is over ``high``, where it does little better
+    than guess (log 2 ≈ 0.69), G while it is under ``low``. After "while loss D > A: train D; while loss G > B:
+    train G" (Chintala et al. 2016, "How to train a GAN?", 14, with their "not sure"); the numbers are ours.
+    """
+
+    def __init__(self, low: float = 0.3, high: float = 0.65, steps: int = 3):
+        super().__init__()
+        if steps < 1:
+            raise ValueError("steps is at least 1")
+        self.low, self.high, self.most = low, high, steps
+        self.register_buffer("error", torch.tensor((low + high) / 2))
+
+    def steps(self, round: int) -> tuple[int, int]:
+        error = float(self.error)
+        return self.most if error > self.high else 1, self.most if error < self.low else 1
+
+    def allows(self, d: Turn) -> tuple[bool, bool]:
+        self.error.fill_(math.fsum(errors(d)) / 2)
         return True, True

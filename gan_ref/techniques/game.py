@@ -14,8 +14,30 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from gan_ref.layers import VirtualBatchNorm2d, reference_pass
+from gan_ref.layers import (
+    VirtualBatchNorm2d,
+    WeightNormConv2d,
+    WeightNormLinear,
+    data_dependent_init,
+    reference_pass,
+    set_reference,
+)
 from gan_ref.networks.output import Output
+
+
+@dataclass
+class Turn:
+    """One evaluation of a player's loss: what it saw, and what came out. Penalties read it, metrics too."""
+
+    player: str  # whose loss it is, "D" or "G"
+    real: Tensor  # (N, C, H, W) or (N, 2)
+    fake: Tensor  # the same shape
+    real_output: Output | None  # None in a G turn in which nothing looks at reals
+    fake_output: Output
+    objective: Tensor  # (), the objective's loss alone
+    loss: Tensor  # (), with the penalties added
+    parameters: Mapping[str, Tensor] | None = None  # what D was evaluated at, where not at its own
+    terms: dict[str, Tensor] = field(default_factory=dict)  # each penalty's value by its name
 
 
 @dataclass
@@ -24,7 +46,7 @@ class Player:
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
-    rules: list[nn.Module] = field(default_factory=list)  # penalties with an ``after_step``
+    rules: list[nn.Module] = field(default_factory=list)  # techniques with an ``after_step``
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -39,27 +61,15 @@ class Player:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)
 
-    def step(self) -> None:
+    def step(self, turn: Turn) -> None:
+        """The step that the gradients of ``turn`` ask for, and what follows every step."""
         self.optimizer.step()
         for rule in self.rules:
-            rule.after_step(self.module)
+            rule.after_step(self, turn)
 
-    def descend(self, loss: Tensor) -> None:
-        self.differentiate(loss)
-        self.step()
-
-
-@dataclass
-class Turn:
-    """One evaluation of a player's loss: what it saw, and what came out. Penalties read it, metrics too."""
-
-    real: Tensor  # (N, C, H, W) or (N, 2)
-    fake: Tensor  # the same shape
-    real_output: Output | None  # None in a G turn whose objective does not look at reals
-    fake_output: Output
-    objective: Tensor  # (), the objective's loss alone
-    loss: Tensor  # (), with the penalties added
-    terms: dict[str, Tensor]  # each penalty's value by its name
+    def descend(self, turn: Turn) -> None:
+        self.differentiate(turn.loss)
+        self.step(turn)
 
 
 class Game:
@@ -92,10 +102,13 @@ class Game:
         self.step = 0  # rounds played so far
 
     def prepare(self) -> None:
-        """Give the penalties sight of the networks before the first step, and the players their rules."""
+        """Before the first step, and before a checkpoint is loaded: what needs sight of networks and data."""
+        if any(isinstance(layer, (WeightNormConv2d, WeightNormLinear)) for layer in self.d.module.modules()):
+            with data_dependent_init(self.d.module):
+                self.d.module(self.reference[0])
         for penalty in self.penalties:
             penalty.prepare(self)
-        self.d.rules, self.g.rules = self.d_penalties, self.g_penalties
+        self.d.rules, self.g.rules = [self.objective, *self.d_penalties], self.g_penalties
 
     def end_round(self, d: Turn, g: Turn) -> None:
         """Count a round, and let coefficients follow its losses."""
@@ -109,8 +122,7 @@ class Game:
         """z (N, Z) → fake (N, C, H, W), float32."""
         with self.autocast():
             if _has_virtual_norm(self.g.module):
-                with reference_pass(self.g.module):
-                    self.g.module(self.reference[1])
+                set_reference(self.g.module, self.reference[1])
             return self.g.module(z).float()
 
     def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
@@ -142,31 +154,37 @@ class Game:
         parameters: Mapping[str, Tensor] | None = None,
     ) -> Turn:
         """What D minimises on one batch of reals and one of fakes. Detach ``fake`` unless G is differentiated."""
+        self.see_reference(parameters)
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
-        self.see_reference(parameters)
         real_output = self.discriminate(real, parameters)
         fake_output = self.discriminate(fake, parameters)
         loss = self.objective.d_loss(real_output, fake_output, labels)
-        return self._with_penalties("D", Turn(real, fake, real_output, fake_output, loss, loss, {}))
+        return self._with_penalties(Turn("D", real, fake, real_output, fake_output, loss, loss, parameters))
 
     def g_loss(self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Turn:
-        """What G minimises; the gradient reaches G through ``fake``."""
+        """What G minimises; the gradient reaches G through ``fake`` (and ``parameters``, if they depend on G)."""
         self.see_reference(parameters)
-        real_output = None
-        if self.objective.g_sees_reals:
-            with torch.no_grad():
-                real_output = self.discriminate(real, parameters)
+        sees_reals = any(part.g_sees_reals for part in (self.objective, *self.g_penalties))
+        real_output = self.discriminate(real, parameters) if sees_reals else None
         fake_output = self.discriminate(fake, parameters)
         loss = self.objective.g_loss(real_output, fake_output)
-        return self._with_penalties("G", Turn(real, fake, real_output, fake_output, loss, loss, {}))
+        return self._with_penalties(Turn("G", real, fake, real_output, fake_output, loss, loss, parameters))
 
-    def _with_penalties(self, player: str, turn: Turn) -> Turn:
-        for penalty in self.d_penalties if player == "D" else self.g_penalties:
-            value = penalty(self, turn, player)
-            turn.terms[type(penalty).__name__] = value
-            turn.loss = turn.loss + value
+    def _with_penalties(self, turn: Turn) -> Turn:
+        for penalty in self.d_penalties if turn.player == "D" else self.g_penalties:
+            value = penalty(self, turn)
+            if value is not None:
+                turn.terms[type(penalty).__name__] = value
+                turn.loss = turn.loss + value
         return turn
+
+    def weights(self, turn: Turn) -> list[Tensor]:
+        """The parameters that the loss of ``turn`` is a function of: its player's own, or those put in their place."""
+        if turn.player == "G" or turn.parameters is None:
+            return (self.g if turn.player == "G" else self.d).parameters
+        own = self.d.module.named_parameters()
+        return [turn.parameters[name] for name, parameter in own if parameter.requires_grad]
 
 
 def _has_virtual_norm(network: nn.Module) -> bool:

@@ -15,6 +15,8 @@ class InstanceNoise(nn.Module):
 
     def __init__(self, sigma: float = 0.1, rounds: int = 2000):
         super().__init__()
+        if sigma < 0 or rounds < 1:
+            raise ValueError("sigma is at least 0 and rounds at least 1")
         self.sigma, self.rounds = sigma, rounds
 
     def forward(self, x: Tensor, round: int, rng: torch.Generator | None) -> Tensor:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_ref.networks.output import Output
+from gan_ref.techniques.game import Player, Turn
 
 
 class Objective(nn.Module):
@@ -19,6 +20,7 @@ class Objective(nn.Module):
 
     g_sees_reals = False  # whether g_loss needs D's output on a batch of reals
     threshold: float | None = 0.0
+    log_odds = False  # whether the score is log(p / (1 − p)) of D's belief p that a sample is real
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
         raise NotImplementedError
@@ -26,9 +28,15 @@ class Objective(nn.Module):
     def g_loss(self, real: Output | None, fake: Output) -> Tensor:
         raise NotImplementedError
 
+    def after_step(self, player: Player, turn: Turn) -> None:
+        """Called after each of D's steps with the turn that it took: for state that follows D."""
+
     def probability(self, scores: Tensor) -> Tensor:
         """D's belief that a sample is real where the objective gives scores that meaning, else the score."""
-        return torch.sigmoid(scores) if self.threshold == 0.0 else scores
+        return torch.sigmoid(scores) if self.log_odds else scores
+
+
+# ---------------------------------------------------------------- cross entropies
 
 
 class NonSaturating(Objective):
@@ -41,8 +49,12 @@ class NonSaturating(Objective):
     positive one would add p_model to the numerator and reward G's mistakes), and so does G's target of 1.
     """
 
+    log_odds = True
+
     def __init__(self, real_label: float = 1.0):
         super().__init__()
+        if not 0 < real_label <= 1:
+            raise ValueError(f"real_label is a probability above 0, not {real_label}")
         self.real_label = real_label
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
@@ -61,6 +73,48 @@ class Minimax(NonSaturating):
         return -F.softplus(fake.scores).mean()
 
 
+def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
+    """‖E f(x) − E f(G(z))‖²₂ of features (N, F): how far the batches' mean features lie apart."""
+    return (real.mean(dim=0) - fake.mean(dim=0)).square().sum()
+
+
+class FeatureMatching(NonSaturating):
+    """G matches the mean of D's features instead of fooling D (Salimans et al. 2016, §3.1).
+
+    L_G = ‖E f(x) − E f(G(z))‖²₂ with f the layer before D's last; D's loss is the original one. To add the term
+    to an adversarial loss of G instead, use the penalty of the same name. (The authors' code trains with the
+    mean absolute difference; this is the paper's equation.)
+    """
+
+    g_sees_reals = True
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        return feature_distance(real.features, fake.features)
+
+
+# ---------------------------------------------------------------- other distances between the scores
+
+
+class LeastSquares(Objective):
+    """Regression of the score on a label (Mao et al. 2017, LSGAN, eqs. 2 and 9: a = 0, b = c = 1).
+
+    L_D = ½E(s(x) − b)² + ½E(s(G(z)) − a)²,   L_G = ½E(s(G(z)) − c)².
+
+    (a, b, c) = (−1, 1, 0), their eq. 8, minimises a Pearson χ² divergence.
+    """
+
+    def __init__(self, a: float = 0.0, b: float = 1.0, c: float = 1.0):
+        super().__init__()
+        self.a, self.b, self.c = a, b, c
+        self.threshold = (a + b) / 2
+
+    def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
+        return 0.5 * (real.scores - self.b).square().mean() + 0.5 * (fake.scores - self.a).square().mean()
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        return 0.5 * (fake.scores - self.c).square().mean()
+
+
 class Hinge(Objective):
     """L_D = E max(0, 1 − s(x)) + E max(0, 1 + s(G(z))),   L_G = −E s(G(z))  (Miyato et al. 2018, eqs. 16–17)."""
 
@@ -70,5 +124,82 @@ class Hinge(Objective):
     def g_loss(self, real: Output | None, fake: Output) -> Tensor:
         return -fake.scores.mean()
 
-    def probability(self, scores: Tensor) -> Tensor:
-        return scores
+
+class Wasserstein(Objective):
+    """L_D = E s(G(z)) − E s(x),   L_G = −E s(G(z))  (Arjovsky et al. 2017, Algorithm 1).
+
+    −L_D estimates the earth mover's distance while s is 1-Lipschitz up to a constant, which the penalty
+    WeightClip, or GradientPenalty, sees to.
+    """
+
+    threshold = None
+
+    def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
+        return fake.scores.mean() - real.scores.mean()
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        return -fake.scores.mean()
+
+
+class Fisher(Wasserstein):
+    """The mean difference under a constraint on second moments (Mroueh & Sercu 2017, Fisher GAN, eq. 9).
+
+    L_D = −(Ê + λ(1 − Ω) − (ρ/2)(1 − Ω)²),   Ê = E s(x) − E s(G(z)),   Ω = ½E s(x)² + ½E s(G(z))².
+
+    The augmented Lagrangian of Ω = 1: D ascends it, and after each of D's steps the multiplier descends,
+    λ ← λ − ρ(1 − Ω) (Algorithm 1, with ρ = 1e-6 and λ = 0 at first). λ is a buffer, not a parameter: it has
+    neither the optimizer nor the rate of D.
+    """
+
+    def __init__(self, rho: float = 1e-6):
+        super().__init__()
+        self.rho = rho
+        self.register_buffer("multiplier", torch.zeros(()))
+
+    def slack(self, real: Output, fake: Output) -> Tensor:
+        """1 − Ω, which tends to 0."""
+        return 1 - 0.5 * (real.scores.square().mean() + fake.scores.square().mean())
+
+    def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
+        slack = self.slack(real, fake)
+        # a copy: λ moves in place between this forward and a backward that another player may still need
+        lagrangian = self.multiplier.clone() * slack - self.rho / 2 * slack.square()
+        return super().d_loss(real, fake) - lagrangian
+
+    @torch.no_grad()
+    def after_step(self, player: Player, turn: Turn) -> None:
+        self.multiplier -= self.rho * self.slack(turn.real_output, turn.fake_output)
+
+
+# ---------------------------------------------------------------- energies
+
+
+def pulling_away(codes: Tensor) -> Tensor:
+    """Codes S (N, F) → 1/(N(N−1)) Σᵢ Σ_{j≠i} cos²(Sᵢ, Sⱼ)  (Zhao et al. 2017, §2.4)."""
+    count = len(codes)
+    unit = F.normalize(codes, dim=1)
+    # each ‖Sᵢ‖ = 1, so that the diagonal of the (N, N) matrix of squared cosines sums to N
+    return ((unit @ unit.T).square().sum() - count) / (count * (count - 1))
+
+
+class EnergyBased(Objective):
+    """D is an autoencoder and its score minus the reconstruction error E(x) (Zhao et al. 2017, EBGAN, eqs. 1–2, §2.3).
+
+    L_D = E[E(x)] + E[max(0, m − E(G(z)))],   L_G = E[E(G(z))] + w·f_PT,   E(x) = ‖Dec(Enc(x)) − x‖₂.
+
+    f_PT is the pulling-away term on the codes Enc(G(z)), with w = 0.1. The margin m is in units of the pixels'
+    Euclidean distance, and so grows with the square root of their number: the paper takes 10 for MNIST (its
+    §4.1, our default), 20 for CelebA and 80 for LSUN at 64×64.
+    """
+
+    threshold = None
+
+    def __init__(self, margin: float = 10.0, pulling_away: float = 0.1):
+        super().__init__()
+        self.margin, self.pulling_away = margin, pulling_away
+
+    def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
+        return -real.scores.mean() + F.relu(self.margin + fake.scores).mean()
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        return -fake.scores.mean() + self.pulling_away * pulling_away(fake.features)

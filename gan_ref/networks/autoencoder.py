@@ -1,0 +1,51 @@
+"""A discriminator that reconstructs what it sees (Zhao, Mathieu & LeCun 2017, EBGAN, §2.3).
+
+Its energy is the distance between a sample and its reconstruction, E(x) = ‖Dec(Enc(x)) − x‖₂, and its
+score is −E(x), so that larger is more real as for every D here. For images the layers are theirs of appendix C,
+4×4 convolutions of stride 2 with batch norm, (w)-(2w)-(4w) and back at 64×64; for points, an MLP with one layer
+to decode, as in their §4.1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gan_ref.networks.dcgan import initialise, normalised
+from gan_ref.networks.mlp import hidden
+from gan_ref.networks.output import Output
+
+
+class Discriminator(nn.Module):
+    """sample (N, *shape) → Output: score −E(x) (N,), features the code Enc(x) (N, F)."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: int = 64,
+        layers: int = 3,
+        norm: str = "batch",
+        norm_decay: float = 0.9,
+    ):
+        super().__init__()
+        if len(shape) == 1:
+            self.encode = hidden(shape[0], width, layers, 0.2)
+            self.decode = nn.Linear(width, shape[0])
+            return
+        channels, size, _ = shape
+        halvings = max(2, size.bit_length() - 4)  # down to 8×8, and 4×4 at 16×16
+        filters = [channels, *(width * min(2**k, 8) for k in range(halvings))]
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        for k, (outer, inner) in enumerate(zip(filters, filters[1:])):
+            own = "none" if k == 0 else norm  # neither what comes in is normalised nor what goes out
+            down += [nn.Conv2d(outer, inner, 4, stride=2, padding=1), *normalised(own, inner, 0.2, norm_decay)]
+            up = [*([] if k == 0 else normalised(own, outer, 0.2, norm_decay)), *up]
+            up = [nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1), *up]
+        self.encode, self.decode = nn.Sequential(*down), nn.Sequential(*up)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Output:
+        code = self.encode(x)  # (N, C, S, S) → (N, F', S', S')
+        error = (self.decode(code).float() - x).flatten(1)
+        return Output(-torch.linalg.vector_norm(error, dim=1), code.flatten(1))
