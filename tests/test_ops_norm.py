@@ -136,7 +136,7 @@ def test_compiles_without_a_graph_break():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"], ids=["cpu", "gpu"])
 def test_fake_tensors_have_the_shapes_of_real_ones(device, layout):
     with FakeTensorMode():
         x = torch.empty(3, 4, 5, 5, dtype=torch.bfloat16, device=device, memory_format=layout)

@@ -125,7 +125,7 @@ def test_compiles_without_a_graph_break():
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"], ids=["cpu", "gpu"])
 def test_fake_tensors_have_the_shapes_of_real_ones(device):
     with FakeTensorMode():
         f = torch.empty(6, 3, 2, dtype=torch.float16, device=device)
@@ -180,11 +180,11 @@ def test_at_least_as_fast_as_cdist():
         by_kernel = f.transpose(0, 1).contiguous()
         return (torch.cdist(by_kernel, by_kernel, p=1).neg().exp().sum(2) - 1).t()
 
-    f, grad = features(128, 100, 5), torch.ones(128, 100)
+    f, grad = features(256, 50, 5), torch.ones(256, 50)
     best = {}
     for _ in range(5):
-        for name, function in (("ours", ops.minibatch_l1_similarity), ("cdist", with_cdist)):
-            start = time.perf_counter()
+        for function in (ops.minibatch_l1_similarity, with_cdist):
+            start = time.process_time()  # not the clock on the wall: other programs may be running
             value_and_gradient(function, f, grad)
-            best[name] = min(best.get(name, math.inf), time.perf_counter() - start)
-    assert best["ours"] < best["cdist"]
+            best[function] = min(best.get(function, math.inf), time.process_time() - start)
+    assert best[ops.minibatch_l1_similarity] < best[with_cdist]
