@@ -47,5 +47,5 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Output:
         code = self.encode(x)  # (N, C, S, S) → (N, F', S', S')
-        error = (self.decode(code).float() - x).flatten(1)
+        error = (self.decode(code) - x).flatten(1)
         return Output(-torch.linalg.vector_norm(error, dim=1), code.flatten(1))

@@ -123,7 +123,7 @@ class Game:
         with self.autocast():
             if _has_virtual_norm(self.g.module):
                 set_reference(self.g.module, self.reference[1])
-            return self.g.module(z).float()
+            return _full(self.g.module(z))
 
     def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
         """x (N, C, H, W) → Output in float32. ``parameters`` stand in for D's own where they are given."""
@@ -131,7 +131,7 @@ class Game:
             x = self.instance_noise(x, self.step, self.rng)
         with self.autocast():
             output = self._call_d(x, parameters)
-        return Output(*(None if value is None else value.float() for value in output))
+        return Output(*(None if value is None else _full(value) for value in output))
 
     def see_reference(self, parameters: Mapping[str, Tensor] | None = None) -> None:
         """Let D's virtual batch norm, if it has any, see the reference batch at the weights about to be used."""
@@ -189,3 +189,8 @@ class Game:
 
 def _has_virtual_norm(network: nn.Module) -> bool:
     return any(isinstance(layer, VirtualBatchNorm2d) for layer in network.modules())
+
+
+def _full(x: Tensor) -> Tensor:
+    """Losses and statistics are computed in float32, whatever the networks run in (float64 stays what it is)."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
