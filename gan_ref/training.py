@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan_ref import checkpoint, imaging
+from gan_ref import checkpoint, imaging, recipes
 from gan_ref.config import Config
 from gan_ref.data import Batches, Dataset, open_dataset
 from gan_ref.data.mixtures import MIXTURES
@@ -224,7 +224,7 @@ def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
         if points
         else {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
         if gpu
-        else {"image_size": 32, "width": 32, "steps": 6_000, "batch_size": 64}
+        else {"image_size": 32, "width": 32, "steps": 7_500, "batch_size": 64}
     )
     chosen = {name: value for name, value in default.items() if getattr(config, name) is None}
     if not points and os.path.exists(config.data):
@@ -234,7 +234,9 @@ def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
     if config.flip and not dataset.flip:
         raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
     channels = None if points else dataset.shape[0]
-    return config.replace(channels=channels, d_width=config.d_width or config.width), dataset
+    config = config.replace(channels=channels, d_width=config.d_width or config.width)
+    recipes.check(config, dataset.shape)
+    return config, dataset
 
 
 def precision(config: Config, device: str, points: bool) -> str:
