@@ -307,7 +307,7 @@ def test_formulas_agree_with_torch_fidelity(rng):
     import torch
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
     from torch_fidelity.metric_isc import isc_features_to_metric
-    from torch_fidelity.metric_kid import polynomial_mmd
+    from torch_fidelity.metric_kid import kid_features_to_metric
 
     a, b = rng.normal(size=(300, 12)), rng.normal(size=(203, 12)) * 1.2 + 0.1
     stats = [fid_features_to_statistics(torch.tensor(x)) for x in (a, b)]
@@ -319,7 +319,8 @@ def test_formulas_agree_with_torch_fidelity(rng):
     assert mean == pytest.approx(theirs["inception_score_mean"], rel=1e-9)
     assert std == pytest.approx(theirs["inception_score_std"], rel=1e-6)
 
-    assert mmd2(a[:200], b[:200]) == pytest.approx(polynomial_mmd(a[:200], b[:200], 3, None, 1), rel=1e-9)
+    theirs = kid_features_to_metric(torch.tensor(a[:200]), torch.tensor(b[:200]), kid_subsets=1, kid_subset_size=200)
+    assert mmd2(a[:200], b[:200]) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
 
 
 def test_precision_and_recall_agree_with_torch_fidelity(rng):

@@ -1,0 +1,55 @@
+"""The published Inception network, through torch-fidelity: ``pip install '.[inception]'``.
+
+For scores that stand beside the literature's, on photographs. Nothing is downloaded here: the weights are a file
+that is given, or that torch-fidelity has put in torch's cache before.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gan_ref.errors import UserError
+
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
+
+Features = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
+
+
+def load_inception(weights: str | Path | None = None, device: str | torch.device = "cpu") -> Features:
+    """A function from images uint8 (N, H, W, C) to features (N, 2048) and {"imagenet": probabilities (N, 1008)}.
+
+    Raises UserError, which says how to get them, without torch-fidelity or its weights.
+    """
+    path = Path(weights).expanduser() if weights else Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+    if not path.is_file():
+        raise UserError(f"no Inception weights at {path}: download {URL} and give the file with --inception FILE")
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError:
+        raise UserError("the Inception network comes with an extra: pip install '.[inception]'") from None
+    try:
+        # torch-fidelity reads the file in the way that may run code: only one that needs none reaches it.
+        torch.load(path, map_location="cpu", weights_only=True)
+        network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path)).eval().to(device)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError,
+            pickle.UnpicklingError, zipfile.BadZipFile):  # fmt: skip
+        raise UserError(f"{path} does not hold the Inception weights; they are at {URL}") from None
+
+    @torch.inference_mode()
+    def inception(images: np.ndarray, batch_size: int = 50) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        features, probabilities = [], []
+        for start in range(0, len(images), batch_size):
+            x = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).permute(0, 3, 1, 2)
+            feature, logits = network(x.expand(-1, 3, -1, -1).to(device))  # gray becomes colour
+            features.append(feature.cpu().numpy())
+            probabilities.append(logits.double().softmax(1).cpu().numpy())
+        return np.concatenate(features), {"imagenet": np.concatenate(probabilities)}
+
+    return inception
