@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,9 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = locate(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a stranger's pickle, which is refused in one line below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, TypeError, AttributeError, IndexError,
             UnicodeDecodeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
         if isinstance(error, PermissionError):

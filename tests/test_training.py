@@ -1,0 +1,351 @@
+"""A run: it resumes to the bit, survives what happens to it, and says in one line what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_ref import checkpoint
+from gan_ref.config import Config
+from gan_ref.errors import UserError
+from gan_ref.monitor import _keep_until, draw_curves
+from gan_ref.train import main
+
+SMALL = "--image-size 16 --width 4 --latent-dim 8 --batch-size 8 --log-every 5 --sample-every 10 --no-walk".split()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Forty noisy coloured squares in two class folders."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for k in range(40):
+        (folder / "ab"[k % 2]).mkdir(exist_ok=True)
+        pixels = np.clip(rng.normal(60 + 120 * (k % 2), 30, (20, 24, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "ab"[k % 2] / f"{k}.png")
+    return str(folder)
+
+
+def play(images: str, out: Path, steps: int, *more: str) -> int:
+    return main(["--data", images, "--out", str(out), "--steps", str(steps), *SMALL, *more])
+
+
+def rows(folder: Path) -> list[dict]:
+    """metrics.jsonl without the one number that is about the machine."""
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in found]
+
+
+def same(a, b) -> bool:
+    """Equal to the bit, through nested dicts and lists."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def state(folder: Path) -> dict:
+    found = checkpoint.load(folder)
+    found["config"] = found["config"].to_dict()
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--norm", "virtual"),
+        ("--minibatch-discrimination",),
+        ("--norm-d", "spectral"),
+        ("--norm-d", "weight", "--d-noise", "0.1", "--d-dropout", "0.2"),
+        ("--instance-noise", "InstanceNoise(rounds=30)", "--ema", "0"),
+        ("--optimizer", "rmsprop", "--precision", "bfloat16"),
+        ("--penalties", "R1", "--flip"),
+    ],
+    ids=" ".join,
+)
+def test_twenty_steps_and_twenty_more_are_forty_to_the_bit(images, tmp_path, options):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert play(images, whole, 40, *options) == 0
+    assert play(images, halves, 20, *options) == 0
+    assert main(["--resume", str(halves), "--steps", "40"]) == 0
+    assert same(state(whole), state(halves))
+    assert rows(whole) == rows(halves) and [row["step"] for row in rows(whole)] == list(range(5, 41, 5))
+    for name in ("000010.png", "000040.png"):
+        assert (whole / "samples" / name).read_bytes() == (halves / "samples" / name).read_bytes()
+
+
+def test_a_run_leaves_what_it_promises(images, tmp_path):
+    assert main(["--data", images, "--out", str(tmp_path / "run"), "--steps", "10", *SMALL[:-1]]) == 0
+    files = {p.name for p in (tmp_path / "run").iterdir()}
+    assert files == {"config.json", "metrics.jsonl", "curves.png", "samples", "checkpoint.pt", "walk.gif"}
+    config = Config.from_dict(json.loads((tmp_path / "run" / "config.json").read_text()))
+    assert None not in config.to_dict().values()  # the complete truth: nothing is left to be chosen
+    assert Image.open(tmp_path / "run" / "samples" / "000010.png").size == (8 * 16, 8 * 16)
+    assert Image.open(tmp_path / "run" / "curves.png").size[0] > 600
+    names = set(rows(tmp_path / "run")[0])
+    assert {"step", "d_loss", "g_loss", "d_real", "d_fake", "fools", "sees_fakes", "sees_reals"} <= names
+    assert {"d_norm_first", "d_norm_last", "g_norm_first", "g_norm_last"} <= names
+
+
+def test_seeds_differ_and_repeat(images, tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        play(images, tmp_path / name, 5, "--seed", seed)
+    assert rows(tmp_path / "a") == rows(tmp_path / "b") != rows(tmp_path / "c")
+
+
+def test_resuming_refuses_what_contradicts_the_run(images, tmp_path, capsys):
+    play(images, tmp_path / "run", 5)
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    assert main(["--resume", str(tmp_path / "run"), "--steps", "9", "--width", "8", "--lr-d", "1e-3"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "--width 8" in said and "--lr-d 0.001" in said
+    assert main(["--resume", str(tmp_path / "run")]) == 2
+    assert "finished" in capsys.readouterr().err
+    assert main(["--resume", str(tmp_path / "run"), "--steps", "9", "--out", str(tmp_path / "else")]) == 2
+    assert play(images, tmp_path / "run", 5) == 2  # a second run does not overwrite the first
+    assert "--resume" in capsys.readouterr().err
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+    for allowed in (["--width", "4"], ["--log-every", "1"], ["--data", images]):
+        steps = str(state(tmp_path / "run")["step"] + 1)
+        assert main(["--resume", str(tmp_path / "run"), "--steps", steps, *allowed]) == 0
+
+
+# ---------------------------------------------------------------- being stopped
+
+
+def spawn(images: str, out: Path, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", "from gan_ref.train import main; raise SystemExit(main())"]
+    arguments = ["--data", images, "--out", str(out), "--steps", "100000", *SMALL, *more]
+    return subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_the_run_and_says_how_to_go_on(images, tmp_path, number):
+    run = tmp_path / "my run"
+    process = spawn(images, run)
+    wait_for(lambda: (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text(), process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number and "Traceback" not in err
+    assert f"python train.py --resume '{run}'" in out
+    step = state(run)["step"]
+    assert step > 0 and main(["--resume", str(run), "--steps", str(step + 3)]) == 0
+    assert state(run)["step"] == step + 3
+
+
+def test_kill_9_at_any_moment_leaves_a_run_that_resumes(images, tmp_path):
+    """Killed while it writes a checkpoint at every step, at times that fall anywhere in that."""
+    run = tmp_path / "run"
+    process = spawn(images, run, "--checkpoint-every", "1")
+    for k in range(3):
+        wait_for(lambda: (run / "checkpoint.pt").exists() and (run / "metrics.jsonl").read_text(), process)
+        time.sleep(0.05 + 0.013 * k)
+        process.kill()
+        process.wait()
+        before = state(run)["step"]
+        for line in (run / "metrics.jsonl").read_text().splitlines()[:-1]:
+            json.loads(line)
+        if k < 2:
+            command = "import sys; from gan_ref.train import main; raise SystemExit(main())"
+            process = subprocess.Popen([sys.executable, "-c", command, "--resume", str(run)], stdout=subprocess.DEVNULL)
+            wait_for(lambda: checkpoint.load(run)["step"] > before, process)
+    assert main(["--resume", str(run), "--steps", str(before + 2)]) == 0
+    assert [row["step"] for row in rows(run)] == sorted({row["step"] for row in rows(run)})
+
+
+def test_a_crash_inside_the_write_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"step": 1})
+    before = path.read_bytes()
+
+    def torn(state, file):
+        file.write(b"half")
+        raise KeyboardInterrupt  # as a kill would, between two writes
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path, {"step": 2})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(images, tmp_path, capsys):
+    play(images, tmp_path / "run", 5)
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    (tmp_path / "run" / "checkpoint.pt.partial").symlink_to("/dev/full")
+    assert main(["--resume", str(tmp_path / "run"), "--steps", "10"]) == 2
+    said = capsys.readouterr().err
+    assert "No space left" in said and said.count("\n") == 1 and "intact" in said
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(images, tmp_path, capsys):
+    options = ("--checkpoint-every", "1", "--optimizer", "sgd", "--lr-d", "10", "--lr-g", "10", "--norm", "none")
+    assert play(images, tmp_path / "run", 500, *options) == 2
+    said = capsys.readouterr().err.strip()
+    assert "became NaN or infinite" in said and "\n" not in said
+    step = int(said.split("step ")[1].split(":")[0])
+    kept = state(tmp_path / "run")
+    assert kept["step"] == step - 1
+    assert all(torch.isfinite(w).all() for w in kept["generator"].values())
+
+
+# ---------------------------------------------------------------- checkpoints are not trusted
+
+
+@pytest.fixture(scope="module")
+def finished(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert play(images, folder, 3) == 0
+    return folder
+
+
+def refused(path: Path, capsys) -> str:
+    assert main(["--resume", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
+    return said
+
+
+class Poison:
+    def __init__(self, marker: str):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (self.marker, "w")
+
+
+def test_a_checkpoint_that_would_run_code_runs_nothing(tmp_path, capsys):
+    marker, path = tmp_path / "executed", tmp_path / "checkpoint.pt"
+    torch.save({"format": 1, "config": Poison(str(marker))}, path)
+    said = refused(path, capsys)
+    assert not marker.exists() and "trusted" in said
+    path.write_bytes(pickle.dumps(Poison(str(marker))))
+    refused(path, capsys)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+def test_a_file_that_is_no_checkpoint(tmp_path, capsys, content):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    refused(path, capsys)
+
+
+def test_a_truncated_checkpoint(finished, tmp_path, capsys):
+    whole = (finished / "checkpoint.pt").read_bytes()
+    for share in (0.1, 0.5, 0.99):
+        (tmp_path / "checkpoint.pt").write_bytes(whole[: int(len(whole) * share)])
+        refused(tmp_path / "checkpoint.pt", capsys)
+
+
+@pytest.mark.parametrize("name", checkpoint.FIELDS)
+@pytest.mark.parametrize("damage", ["missing", "ill-typed"])
+def test_each_field_of_a_checkpoint_is_checked(finished, tmp_path, capsys, name, damage):
+    content = torch.load(finished / "checkpoint.pt", weights_only=True)
+    content.pop(name)
+    if damage == "ill-typed":
+        content[name] = "a string"
+    torch.save(content, tmp_path / "checkpoint.pt")
+    assert name in refused(tmp_path / "checkpoint.pt", capsys)
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": -4}, {"width": None}, {"width": 8}, {"latent_dim": "many"}, {"objective": "os.system('x')"},
+               {"unknown": 1}, {"data": 5}, {"penalties": ["__import__"]}, {"lr_g": float("nan")}]
+)  # fmt: skip
+def test_the_config_in_a_checkpoint_is_validated_field_by_field(finished, tmp_path, capsys, change):
+    content = torch.load(finished / "checkpoint.pt", weights_only=True)
+    content["config"].update(change, steps=10)
+    torch.save(content, tmp_path / "checkpoint.pt")
+    refused(tmp_path / "checkpoint.pt", capsys)
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator", "average", "g_optimizer", "d_optimizer", "batches",
+                                  "reference", "techniques"])  # fmt: skip
+def test_parts_that_do_not_fit_are_refused(finished, tmp_path, capsys, part):
+    content = torch.load(finished / "checkpoint.pt", weights_only=True)
+    content["config"]["steps"] = 10
+    content[part] = {"of another": torch.zeros(3)}
+    torch.save(content, tmp_path / "checkpoint.pt")
+    refused(tmp_path / "checkpoint.pt", capsys)
+
+
+# ---------------------------------------------------------------- mistakes at the keyboard
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--steps 0", "--steps -5", "--batch-size 0", "--batch-size 99999999", "--width 0", "--image-size 48",
+     "--image-size 512", "--channels 2", "--lr-g nan", "--lr-d -1", "--beta1 1", "--ema 2", "--seed -1",
+     "--recipe nothing", "--objective Nothing", "--objective R1", "--penalties R1(weight='a')", "--data /no/where",
+     "--resume /no/where", "--device cuda", "--latent-dim 0", "--norm-decay 7", "--update print(1)"],
+)  # fmt: skip
+def test_absurd_options_get_one_line_and_leave_nothing(tmp_path, monkeypatch, capsys, arguments):
+    if arguments == "--device cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_size_that_is_no_power_of_two_is_told_the_nearest_two(capsys):
+    assert main(["--image-size", "100"]) == 2
+    said = capsys.readouterr().err
+    assert "64" in said and "128" in said
+
+
+def test_an_unwritable_folder(images, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert play(images, tmp_path / "file" / "run", 3) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_a_config_is_its_own_complete_record():
+    config = Config(penalties=("R1(weight=1)",), width=8)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with pytest.raises(UserError, match="steps"):
+        Config(steps=True)
+
+
+# ---------------------------------------------------------------- what is watched
+
+
+def test_metrics_past_the_checkpoint_and_a_torn_last_line_go(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 5}\n{"step": 10}\n{"step": 15}\n{"st')
+    assert _keep_until(path, 10) == [{"step": 5}, {"step": 10}]
+    assert path.read_text() == '{"step": 5}\n{"step": 10}\n'
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 200])
+def test_curves_are_drawn_from_any_number_of_rows(tmp_path, count):
+    names = "d_loss g_loss fools sees_fakes sees_reals d_norm_first d_norm_last g_norm_first g_norm_last".split()
+    draw_curves([{"step": k, **dict.fromkeys(names, 0.5)} for k in range(count)], None, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size[0] > 600
