@@ -1,0 +1,83 @@
+// similarity N B C TYPE GRAD_TYPE [N B C TYPE GRAD_TYPE ...]: both kernels, as launched on a GPU, against the
+// definition in float64. Prints a line a case; exit status 1 if one differs.
+#include "cuda_on_cpu.h"
+
+#include "check.h"
+#include "similarity.cuh"
+
+using namespace check;
+
+namespace {
+
+// A twentieth of the features repeats another sample's, so that ties are met.
+void fill(Buffer& features, int N, int B, int C) {
+  for (int64_t e = 0; e < int64_t(N) * B * C; ++e) {
+    const bool tie = e >= B * C && generator() % 20 == 0;
+    features.set(e, tie ? features.at(e % (B * C)) : 0.7 * normal());
+  }
+}
+
+struct Errors {
+  Worst forward, backward;
+};
+
+Errors run(int N, int B, int C, Type type, Type grad_type) {
+  const int64_t elements = int64_t(N) * B;
+  Buffer features(type, elements * C), grad(grad_type, elements);
+  fill(features, N, B, C);
+  for (int64_t e = 0; e < elements; ++e) grad.set(e, normal());
+
+  std::vector<float> held;
+  const auto scratch = [&](int64_t count) {
+    held.assign(count, NAN);
+    return held.data();
+  };
+  const cuda_on_cpu::Launch launch;
+  Buffer out(type, elements), grad_features(type, elements * C);
+  gan_ref::launch_similarity_forward(launch, scratch, features.data(), type, N, B, C, out.data());
+  gan_ref::launch_similarity_backward(launch, scratch, grad.data(), grad_type, features.data(), type, N, B, C,
+                                      grad_features.data());
+
+  Errors errors;
+  for (int i = 0; i < N; ++i) {
+    for (int b = 0; b < B; ++b) {
+      double sum = 0, weight = 0;
+      std::vector<double> want(C, 0.0);
+      for (int j = 0; j < N; ++j) {
+        if (j == i) continue;
+        double distance = 0;
+        for (int c = 0; c < C; ++c) {
+          distance += std::fabs(features.at((int64_t(i) * B + b) * C + c) - features.at((int64_t(j) * B + b) * C + c));
+        }
+        const double e = std::exp(-distance), w = (grad.at(int64_t(i) * B + b) + grad.at(int64_t(j) * B + b)) * e;
+        sum += e;
+        weight += std::fabs(w);
+        for (int c = 0; c < C; ++c) {
+          const double t = features.at((int64_t(i) * B + b) * C + c) - features.at((int64_t(j) * B + b) * C + c);
+          want[c] -= w * ((t > 0) - (t < 0));
+        }
+      }
+      errors.forward.compare(out.at(int64_t(i) * B + b), sum, sum, type);
+      for (int c = 0; c < C; ++c) {
+        errors.backward.compare(grad_features.at((int64_t(i) * B + b) * C + c), want[c], weight, type);
+      }
+    }
+  }
+  return errors;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool good = argc > 1 && (argc - 1) % 5 == 0;
+  for (int a = 1; a + 4 < argc; a += 5) {
+    const Errors errors = run(std::atoi(argv[a]), std::atoi(argv[a + 1]), std::atoi(argv[a + 2]),
+                              type_named(argv[a + 3]), type_named(argv[a + 4]));
+    const bool fine = errors.forward.value <= 1 && errors.backward.value <= 1;
+    std::printf("%s %s %s %s %s: forward %.3f backward %.3f %s\n", argv[a], argv[a + 1], argv[a + 2], argv[a + 3],
+                argv[a + 4], errors.forward.value, errors.backward.value, fine ? "ok" : "WRONG");
+    std::fflush(stdout);
+    good = good && fine;
+  }
+  return good ? 0 : 1;
+}
