@@ -129,7 +129,7 @@ def squared_norm(tensors: list[Tensor]) -> Tensor:
 
 
 class L2(Penalty):
-    """(w/2)·‖θ_D‖², weight decay as a loss; its gradient is w·θ_D."""
+    """(w/2)·‖θ_D‖², whose gradient w·θ_D is weight decay (Krogh & Hertz 1992)."""
 
     def __init__(self, weight: float = 1e-4):
         super().__init__()

@@ -44,7 +44,8 @@ class Alternating(nn.Module):
 
 
 class Simultaneous(nn.Module):
-    """Both gradients at the same point, then both steps: the game the theory of its dynamics speaks of."""
+    """Both gradients at the same point, then both steps (Mescheder et al. 2017, Algorithm 1): the game that the
+    theory of its dynamics speaks of."""
 
     second_order = False
 
