@@ -111,7 +111,7 @@ def test_cmyk_becomes_colour():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_a_camera_s_orientation_is_undone(orientation, kind):
-    """The eight orientations as arrays: what the camera stored, given how it was held (TIFF 6.0, Orientation)."""
+    """The eight orientations as arrays: what the camera stored, given how it was held (TIFF 6.0)."""
     upright = np.asarray(scene(64, 64))
     stored = {
         1: upright,
@@ -125,7 +125,8 @@ def test_a_camera_s_orientation_is_undone(orientation, kind):
     }[orientation]
     exif = Image.Exif()
     exif[274] = orientation
-    file = saved(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    options = {"quality": 95} if kind == "JPEG" else {}
+    file = saved(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif, **options)
     shown = decode(file, 32, 3).astype(int)
     assert np.abs(shown - decode(saved(scene(64, 64)), 32, 3)).max() < 10
 

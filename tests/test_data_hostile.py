@@ -1,4 +1,4 @@
-"""Files that are broken, lie, or mean harm: each is left out and named, or refused in one line; none is believed."""
+"""Files that are broken, lie, or mean harm: left out and named, or refused in one line; never believed."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def refused(source: Path | str, *words: str, **settings) -> None:
     assert not cache.is_dir() or not list(cache.iterdir())
 
 
-# Image files ------------------------------------------------------------------------------------------------------
+# Image files --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"hello", picture()[:2000], picture("PNG")[:3000], bomb(), b"%PDF-1.4", b"PK\3\4", b"\xff\xd8\xff", bytes(9999)],
-    ids=["empty", "text", "half jpeg", "half png", "bomb", "pdf", "zip", "jpeg's first bytes", "zeros"],
+    [b"", b"text", picture()[:2000], picture("PNG")[:3000], bomb(), b"%PDF-1.4", b"\xff\xd8\xff", bytes(999)],
+    ids=["empty", "text", "half jpeg", "half png", "bomb", "pdf", "jpeg's first bytes", "zeros"],
 )
 def test_a_file_that_is_no_image_is_skipped_and_named(folder, content):
     (folder / "bad one.jpg").write_bytes(content)
@@ -136,7 +136,8 @@ def test_links_are_followed_but_never_in_a_circle(folder, tmp_path):
     (folder / "twice").symlink_to(elsewhere)
     (folder / "thrice").symlink_to(elsewhere)
     data = open_dataset(str(folder))
-    assert len(data) == 2 and sorted(line.split(":")[0] for line in data.skipped) == ["nowhere.png", "self.png"]
+    assert len(data) == 2
+    assert sorted(line.split(":")[0] for line in data.skipped) == ["nowhere.png", "self.png"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -145,7 +146,7 @@ def test_a_pipe_named_like_an_image_is_not_waited_for(folder):
     assert open_dataset(str(folder)).skipped_count == 1
 
 
-# Archives ---------------------------------------------------------------------------------------------------------
+# Archives -----------------------------------------------------------------------------------------
 
 
 def write_zip(path: Path, members: dict[str, bytes]) -> Path:
@@ -209,10 +210,11 @@ def test_a_damaged_member_is_skipped_and_named(tmp_path):
 
 
 def test_an_archive_without_images_is_an_error(tmp_path):
-    refused(write_zip(tmp_path / "texts.zip", {"a.txt": b"text", "__MACOSX/b.png": b"", "dir.png/": b""}), "no image")
+    members = {"a.txt": b"text", "__MACOSX/b.png": b"", "dir.png/": b""}
+    refused(write_zip(tmp_path / "texts.zip", members), "no image")
 
 
-# MNIST and CIFAR-10 -----------------------------------------------------------------------------------------------
+# MNIST and CIFAR-10 -------------------------------------------------------------------------------
 
 
 def idx(sizes: tuple[int, ...], held: int, magic: int | None = None) -> bytes:
@@ -259,7 +261,7 @@ def test_test_files_alone_cannot_be_trained_on(tmp_path):
     assert len(open_dataset(str(tmp_path), split="test")) == 10
 
 
-@pytest.mark.parametrize("content", [bytes(3072), b"", b"\x0a" + bytes(3072)], ids=["short", "empty", "class 10"])
+@pytest.mark.parametrize("content", [bytes(99), b"", b"\n" + bytes(3072)], ids=["short", "empty", "class 10"])
 def test_a_wrong_cifar_binary_is_an_error(tmp_path, content):
     (tmp_path / "data_batch_1.bin").write_bytes(content)
     refused(tmp_path, "data_batch_1.bin", "download it again")
@@ -317,7 +319,7 @@ def test_a_pickle_of_anything_but_a_batch_is_an_error(tmp_path, program):
     refused(tmp_path, "data_batch_1", "download it again")
 
 
-# Arrays -----------------------------------------------------------------------------------------------------------
+# Arrays -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -34,19 +34,22 @@ def save_images(folder: Path, images: np.ndarray, kind: str = "png") -> None:
         Image.fromarray(image.squeeze()).save(folder / f"{i:03d}.{kind}")
 
 
-# Built in ---------------------------------------------------------------------------------------------------------
+# Built in -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name, modes, sigma", [("ring8", 8, 0.02), ("grid25", 25, 0.05)])
 def test_mixtures_have_the_published_modes(name, modes, sigma):
     data = open_dataset(name)
     assert data.shape == (2,) and data.samples.dtype == np.float32 and len(data) == 100_000
-    assert data.means.shape == (modes, 2) and data.sigma == sigma and len(data.classes) == modes and not data.flip
+    assert data.means.shape == (modes, 2) and data.sigma == sigma
+    assert len(data.classes) == modes and not data.flip
     if name == "ring8":
         assert np.allclose(np.linalg.norm(data.means, axis=1), 2)
-        assert np.allclose(np.linalg.norm(data.means - np.roll(data.means, 1, axis=0), axis=1), 4 * np.sin(np.pi / 8))
+        apart = np.linalg.norm(data.means - np.roll(data.means, 1, axis=0), axis=1)
+        assert np.allclose(apart, 4 * np.sin(np.pi / 8))
     else:
-        assert {tuple(mean) for mean in data.means} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
+        lines = range(-4, 5, 2)
+        assert {tuple(mean) for mean in data.means} == {(x, y) for x in lines for y in lines}
     for k in range(modes):
         mode = data.samples[data.labels == k].astype(float)
         assert abs(len(mode) - 100_000 / modes) < 5 * np.sqrt(100_000 / modes)
@@ -68,7 +71,8 @@ def test_faces_are_drawn_once_with_labels_for_every_factor(monkeypatch):
     assert data.samples.shape == (700, 16, 16, 3) and data.flip and isinstance(data.samples, np.memmap)
     drawn, factors = faces.draw(np.arange(700), 16, 0)
     assert np.array_equal(data.samples, drawn)
-    assert set(data.factors) == set(factors) and all(np.array_equal(data.factors[key], factors[key]) for key in factors)
+    assert set(data.factors) == set(factors)
+    assert all(np.array_equal(data.factors[key], factors[key]) for key in factors)
     assert data.labels.dtype == np.int64 and 0 <= data.labels.min() and data.labels.max() < len(data.classes)
     test = open_dataset("faces", image_size=16, split="test", workers=1)
     assert len(test) == 100 and not np.array_equal(test.samples, data.samples[:100])
@@ -81,7 +85,7 @@ def test_opening_data_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 
-# Folders and archives of images -----------------------------------------------------------------------------------
+# Folders and archives of images -------------------------------------------------------------------
 
 
 def test_class_folders_give_labels(tmp_path):
@@ -147,7 +151,7 @@ def test_many_processes_give_what_one_gives(tmp_path):
     assert len(one) == 230 and one.skipped == two.skipped and one.skipped_count == 1
 
 
-# MNIST and CIFAR-10 -----------------------------------------------------------------------------------------------
+# MNIST and CIFAR-10 -------------------------------------------------------------------------------
 
 
 def write_idx(path: Path, array: np.ndarray, declared: tuple[int, ...] | None = None) -> None:
@@ -184,7 +188,7 @@ def test_cifar_binary_is_read(tmp_path):
 
 
 def python_2_batch(images: np.ndarray, labels: list[int]) -> bytes:
-    """A batch as Python 2's cPickle wrote the published ones: its strings are bytes, its text opcodes short."""
+    """A batch as Python 2's cPickle wrote the published ones, its strings bytes without an encoding."""
     data = images.transpose(0, 3, 1, 2).tobytes()
 
     def text(value: bytes) -> bytes:
@@ -193,7 +197,8 @@ def python_2_batch(images: np.ndarray, labels: list[int]) -> bytes:
     array = (
         b"cnumpy.core.multiarray\n_reconstruct\nq\x05cnumpy\nndarray\nq\x06K\x00\x85U\x01b\x87Rq\x07(K\x01"
         + b"M" + struct.pack("<H", len(images)) + b"M\x00\x0c\x86"
-        + b"cnumpy\ndtype\nq\x08U\x02u1K\x00K\x01\x87Rq\x09(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        + b"cnumpy\ndtype\nq\x08U\x02u1K\x00K\x01\x87Rq\x09"
+        + b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
         + b"T" + struct.pack("<i", len(data)) + data + b"tb"
     )
     listed = b"]q\x03(" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
@@ -219,7 +224,7 @@ def test_cifar_python_batches_are_read_without_unpickling(tmp_path, written, mon
         assert np.array_equal(data.samples, images) and data.labels.tolist() == labels
 
 
-# Arrays -----------------------------------------------------------------------------------------------------------
+# Arrays -------------------------------------------------------------------------------------------
 
 
 def test_a_fitting_npy_is_mapped_where_it_lies(tmp_path):
@@ -251,7 +256,7 @@ def test_an_npz_carries_labels(tmp_path, save, key):
     assert data.classes == ("0", "10", "20") and data.labels.tolist() == [k % 3 for k in range(300)]
 
 
-# Options ----------------------------------------------------------------------------------------------------------
+# Options ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128, 256])
@@ -260,7 +265,8 @@ def test_powers_of_two_are_image_sizes(size):
 
 
 @pytest.mark.parametrize(
-    "size, nearest", [(48, "32 and 64"), (100, "64 and 128"), (0, "16 and 32"), (-3, "16 and 32"), (999, "128 and 256")]
+    "size, nearest",
+    [(48, "32 or 64"), (100, "64 or 128"), (0, "16 or 32"), (-3, "16 or 32"), (999, "128 or 256")],
 )
 def test_other_image_sizes_are_refused_with_the_nearest_two(size, nearest):
     with pytest.raises(UserError, match=nearest):
@@ -272,7 +278,7 @@ def test_other_channels_are_refused(tmp_path):
         open_dataset("faces", channels=2)
 
 
-@pytest.mark.skipif("GAN_REF_REAL_DATA" not in os.environ, reason="GAN_REF_REAL_DATA names no folder of real data")
+@pytest.mark.skipif("GAN_REF_REAL_DATA" not in os.environ, reason="GAN_REF_REAL_DATA names no folder of data")
 @pytest.mark.parametrize("name, count", [("mnist10k", 8000), ("cifar10-train.zip", 50_000)])
 def test_real_data(name, count):
     data = open_dataset(str(Path(os.environ["GAN_REF_REAL_DATA"]) / name))

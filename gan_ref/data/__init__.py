@@ -1,6 +1,6 @@
 """Where real samples come from: one name or path in, one Dataset out.
 
-Nothing here imports torch until ``Batches`` is asked for, because every decoding process imports this package.
+Nothing here imports torch until ``Batches`` is asked for: every decoding process imports this package.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gan_ref.errors import UserError
 
 __all__ = ["IMAGE_SIZES", "Batches", "Dataset", "check_image_size", "open_dataset"]
 
-UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what the usual archives unpack to
+UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what archives unpack to
 FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
 
 
@@ -45,10 +45,11 @@ def open_dataset(
 ) -> Dataset | None:
     """Open a source of real samples at ``image_size`` with 1 or 3 ``channels`` (None: what the data is).
 
-    ``source`` is "faces", "ring8" or "grid25", or a path: a folder of images or a .zip of one, a folder of MNIST's
-    IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. ``split`` "test" gives a source's own held-out part,
-    None where it has none. Images are decoded once, into ``cache_dir``, by ``workers`` processes (None: every core).
-    Raises UserError for a source that cannot be used.
+    ``source`` is "faces", "ring8" or "grid25", or a path: a folder of images or a .zip of one, a folder of
+    MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
+    ./faces.) ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded
+    once, into ``cache_dir``, by ``workers`` processes (None: every core). Raises UserError for a source that
+    cannot be used.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
@@ -62,7 +63,8 @@ def open_dataset(
         return faces_dataset(image_size, channels or 3, split, cache_dir, progress, cores)
     path = Path(os.path.expanduser(source))
     if not source or not os.path.exists(path):
-        raise UserError(f"no data at {source!r}; give faces, ring8, grid25, or the path of a folder, .zip, .npz or .npy")
+        known = ", ".join(("faces", *MIXTURES))
+        raise UserError(f"no data at {source!r}; give {known}, or the path of a folder, .zip, .npz or .npy")
     settings = image_size, channels
     if path.is_dir():
         return open_folder(path, settings, split, cache_dir, progress, cores)
@@ -78,9 +80,14 @@ def open_dataset(
 
 
 def open_folder(
-    path: Path, settings: tuple[int, int | None], split: str, cache_dir: Path | None, progress: bool, cores: int
+    path: Path,
+    settings: tuple[int, int | None],
+    split: str,
+    cache_dir: Path | None,
+    progress: bool,
+    cores: int,
 ) -> Dataset | None:
-    """MNIST's or CIFAR-10's files if the folder (or the one they unpack to inside it) has them, else its images."""
+    """MNIST's or CIFAR-10's files if the folder, or the one they unpack to, has them; else its images."""
     for folder in (path, *(path / name for name in UNPACKED if (path / name).is_dir())):
         for found, dataset in ((holds_mnist, mnist_dataset), (holds_cifar, cifar_dataset)):
             if found(folder):

@@ -17,13 +17,13 @@ from gan_ref.errors import UserError
 
 LABELS = ("labels", "label", "y")
 CHUNK = 256
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
 
 
 def npy_dataset(
     path: Path, size: int, channels: int | None, cache_dir: Path | None = None, progress: bool = True
 ) -> Dataset:
-    """A .npy. One that already has the size and channels asked for is memory-mapped where it lies, without a copy."""
+    """A .npy. One that has the size and channels asked for is memory-mapped where it lies, without a copy."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError) as error:
@@ -48,18 +48,19 @@ def npy_dataset(
 def npz_dataset(
     path: Path, size: int, channels: int | None, cache_dir: Path | None = None, progress: bool = True
 ) -> Dataset:
-    """A .npz with one array of images under any name, and integer labels under "labels" or "y" if there are any."""
+    """A .npz with one array of images under any name and, if it has any, integers under "labels" or "y"."""
     try:
         with zipfile.ZipFile(path) as archive:
             identity = [(member.filename, member.file_size, member.CRC) for member in archive.infolist()]
-            headers = {name: _header_of(archive, name) for name in archive.namelist() if name.endswith(".npy")}
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            headers = {name: _header_of(archive, name) for name in names}
         found = [name for name, (shape, _, _) in headers.items() if len(shape) in (3, 4)]
         if len(found) != 1:
-            raise UserError(f"{path} must hold one array of images (N, H, W, C) or (N, H, W); it has {len(found)}")
+            raise UserError(f"{path} must hold one array of images, (N, H, W[, C]), not {len(found)}")
         shape, fortran, dtype = headers[found[0]]
         images = check_images(dtype, shape, path)
         if fortran:
-            raise UserError(f"{path}: the images are in Fortran order; save numpy.ascontiguousarray(images) instead")
+            raise UserError(f"{path} is in Fortran order; save numpy.ascontiguousarray(images) instead")
         labels, classes = _read_labels(path, headers, images[0])
     except UNREADABLE as error:
         raise UserError(f"{path} is not a readable .npz: {error}") from None

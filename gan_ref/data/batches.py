@@ -1,7 +1,7 @@
 """Batches of real samples in a seeded order, ready for a network, wherever the samples live.
 
-x = sample/127.5 − 1 ∈ [−1, 1], float32 (N, C, H, W) with channels-last strides: the stored (N, H, W, C) permuted,
-so nothing is moved to get there. Points are passed on as they are, float32 (N, 2).
+x = sample/127.5 − 1 ∈ [−1, 1], float32 (N, C, H, W) with channels-last strides: the stored (N, H, W, C)
+permuted, so nothing is moved to get there. Points are passed on as they are, float32 (N, 2).
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ LARGE = 1 << 30  # bytes beyond which a memory-mapped data set is kept from fill
 class Batches:
     """An endless, seeded stream of batches; what it has drawn is one number.
 
-    ``batch_size`` is global: of ``world`` processes, rank r draws the r-th part of each batch, so that together they
-    see what one process sees, in the same order and with the same flips. Batches run on across epochs and are never
-    partial. On CUDA the samples move to the GPU, as uint8, if they take at most a quarter of its free memory; otherwise
-    each batch is gathered into pinned memory and copied on its own stream while the one before it is used.
+    ``batch_size`` is global: of ``world`` processes, rank r draws the r-th part of each batch, so that
+    together they see what one process sees, in the same order and with the same flips. Batches run on across
+    epochs and are never partial. On CUDA the samples move to the GPU, as uint8, if they take at most a
+    quarter of its free memory; otherwise each batch is gathered into pinned memory and copied on its own
+    stream while the one before it is used. Raises ValueError if the batch cannot be shared equally.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Batches:
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.device, self.flip = torch.device(device), flip and dataset.samples.ndim == 4
         self.drawn = 0  # global batches so far
-        self._part = np.arange(batch_size // world) + rank * (batch_size // world)  # this rank's places in a batch
+        self._part = np.arange(batch_size).reshape(world, -1)[rank]  # this rank's places in a batch
         self._block, self._orders, self._flips = -1, None, None
         self._sparing = isinstance(dataset.samples, np.memmap) and dataset.samples.nbytes > LARGE
         if self._sparing and hasattr(mmap, "MADV_RANDOM"):
@@ -70,7 +71,7 @@ class Batches:
         return finish(*self._gather(self.drawn - 1))
 
     def take(self, n: int) -> tuple[Tensor, Tensor | None]:
-        """A batch of ``n``, the same at every call and on every rank, that does not advance the order; not flipped."""
+        """``n`` samples, unflipped, the same at every call and on every rank; the order does not advance."""
         order = shuffled(np.arange(n), len(self.dataset), self.seed ^ 0x7A4B)
         samples, labels = self._pick(torch.from_numpy(order).to(self.device) if self._resident else order)
         move = {"device": self.device}
@@ -83,7 +84,7 @@ class Batches:
         self.drawn = int(state["drawn"])
 
     def _gather(self, batch: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Batch number ``batch`` where the samples are: uint8 (N, H, W, C) or float32 (N, 2), flips, labels."""
+        """Batch number ``batch`` as stored, uint8 (N, H, W, C) or float32 (N, 2); its flips; its labels."""
         per_block = max(1, AHEAD // len(self._part))
         block, place = divmod(batch, per_block)
         if block != self._block:
@@ -100,7 +101,8 @@ class Batches:
         if self._resident:
             self._orders = torch.from_numpy(self._orders).to(self.device)
         if self._sparing and hasattr(mmap, "MADV_DONTNEED"):
-            self.dataset.samples._mmap.madvise(mmap.MADV_DONTNEED)  # pages stay in the system's cache, not in ours
+            # The pages stay in the system's cache; they stop counting as this process's memory.
+            self.dataset.samples._mmap.madvise(mmap.MADV_DONTNEED)
 
     @property
     def _home(self) -> torch.device:
@@ -114,12 +116,12 @@ class Batches:
 
 
 def finish(samples: Tensor, flips: Tensor | None, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Flip, permute and scale on whatever device the samples are: uint8 (N, H, W, C) → float32 (N, C, H, W)."""
+    """Flip, permute and scale where the samples are: uint8 (N, H, W, C) → float32 (N, C, H, W)."""
     if samples.ndim == 2:
         return samples, labels
-    x = samples.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)  # 0 → −1 and 255 → 1, exactly
     if flips is not None:
-        x = torch.where(flips.view(-1, 1, 1, 1), x.flip(3), x)
+        samples = torch.where(flips.view(-1, 1, 1, 1), samples.flip(2), samples)  # while a pixel is one byte
+    x = samples.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)  # 0 → −1 and 255 → 1, exactly
     return x, labels
 
 
@@ -156,7 +158,7 @@ class Prefetch:
         tensors = self.pending[1]
         for tensor in tensors:
             if tensor is not None:
-                tensor.record_stream(current)  # its memory is not given to the next copy while it is read here
+                tensor.record_stream(current)  # or its memory could take the next copy while it is still read
         self._start(batch + 1)
         return tensors
 

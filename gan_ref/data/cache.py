@@ -6,8 +6,8 @@ An entry is a folder of three files, named after a hash of the source's identity
     labels.npz    int64 (N,) each: "labels", and a source's factors
     skipped.json  what could not be decoded
 
-It is written under a temporary name and renamed when whole, so a reader never sees half of one, two processes that
-build the same entry do no harm, and a killed one leaves a temporary folder that a later build removes.
+It is written under a temporary name and renamed when whole, so a reader never sees half of one, two processes
+that build the same entry do no harm, and a killed one leaves a temporary folder that a later build removes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STALE = 3600.0  # seconds after its last write at which a temporary folder is su
 
 @dataclass
 class Rows:
-    """Consecutive samples on their way into the cache, and the files between them that could not be decoded."""
+    """Consecutive samples on their way into the cache, and the files among them that could not be decoded."""
 
     samples: np.ndarray  # uint8 (n, H, W, C)
     labels: dict[str, np.ndarray] = field(default_factory=dict)  # int64 (n,) each
@@ -71,7 +71,7 @@ def cached(
     cache_dir: Path | None = None,
     progress: bool = True,
 ) -> Entry:
-    """Open the entry of ``identity`` at ``shape`` = (H, W, C), building it first from ``rows()`` if it is not there.
+    """Open the entry of ``identity`` at ``shape`` = (H, W, C), built from ``rows()`` if it is not there.
 
     ``total`` is the number of samples to expect, for the progress bar. Memory does not grow with it: rows are
     written as they come. Raises UserError if the cache cannot be written or no sample is left.
@@ -114,7 +114,8 @@ def in_order(work: Callable[[Any], Rows], jobs: Iterable[Any], workers: int) -> 
     if workers == 1:
         yield from map(work, jobs)
         return
-    with _without_main(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with _without_main(), ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
         pending: deque = deque()
         try:
             for job in jobs:
@@ -130,9 +131,14 @@ def in_order(work: Callable[[Any], Rows], jobs: Iterable[Any], workers: int) -> 
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when it does, even by kill -9: an orphan would wait for work for ever."""
+    """Leave Ctrl-C to the parent, and end when it does, even by kill -9: an orphan would wait for ever."""
+
+    def follow_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=follow_parent, daemon=True).start()
 
 
 def available_cores() -> int:
@@ -184,7 +190,8 @@ def _build(path: Path, name: str, shape: tuple, rows: Callable, total: int, prog
                 file.flush()
                 os.fsync(file.fileno())
         with _writing(path.parent):
-            np.savez(temporary / "labels.npz", **{key: np.concatenate(parts) for key, parts in labels.items()})
+            whole = {key: np.concatenate(parts) for key, parts in labels.items()}
+            np.savez(temporary / "labels.npz", **whole)
             (temporary / "skipped.json").write_text(json.dumps({"named": named, "count": skipped}), "utf-8")
         try:
             temporary.rename(path)
@@ -196,7 +203,7 @@ def _build(path: Path, name: str, shape: tuple, rows: Callable, total: int, prog
 
 
 def _npy_header(count: int, shape: tuple) -> bytes:
-    """The header of a .npy file, always 128 bytes, so that the true count can be written over it at the end."""
+    """The header of a .npy file, always 128 bytes, so that the true count can be written over it later."""
     text = repr({"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
     return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
 

@@ -1,8 +1,8 @@
 """CIFAR-10's own files (Krizhevsky 2009): the binary batches, and the Python batches without running them.
 
-Both hold 32×32 images as planes: 1024 reds, 1024 greens, 1024 blues. The Python batches are pickles, programs that
-may do anything when loaded; here they are read by an interpreter that can only build lists, dicts, text, numbers and one
-array of bytes.
+Both hold 32×32 images as planes: 1024 reds, 1024 greens, 1024 blues. The Python batches are pickles, programs
+that may do anything when loaded; here they are read by an interpreter that can only build lists, dicts, text,
+numbers and arrays of bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 def find_batches(folder: Path, split: str) -> list[Path]:
     """The batch files of a split, binary if there are any, else Python; [] if this is no CIFAR-10 folder."""
     stem = "data_batch_[0-9]*" if split == "train" else "test_batch"
-    return sorted(folder.glob(f"{stem}.bin")) or [path for path in sorted(folder.glob(stem)) if not path.suffix]
+    python = [path for path in sorted(folder.glob(stem)) if not path.suffix]
+    return sorted(folder.glob(f"{stem}.bin")) or python
 
 
 def holds_cifar(folder: Path) -> bool:
@@ -35,7 +36,12 @@ def holds_cifar(folder: Path) -> bool:
 
 
 def cifar_dataset(
-    folder: Path, size: int, channels: int | None, split: str, cache_dir: Path | None = None, progress: bool = True
+    folder: Path,
+    size: int,
+    channels: int | None,
+    split: str,
+    cache_dir: Path | None = None,
+    progress: bool = True,
 ) -> Dataset | None:
     """The images of the CIFAR-10 batches in ``folder``; None if it has none of this split."""
     batches = find_batches(folder, split)
@@ -58,7 +64,7 @@ def cifar_dataset(
 def read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (N, 32, 32, 3) and labels int64 (N,) of a .bin batch."""
     if path.stat().st_size > MAX_BYTES or path.stat().st_size % RECORD or not path.stat().st_size:
-        raise UserError(f"{path} is not a CIFAR-10 batch: its length is no multiple of {RECORD}; download it again")
+        raise UserError(f"{path} is no CIFAR-10 batch: not a multiple of {RECORD} bytes; download it again")
     records = np.fromfile(path, np.uint8).reshape(-1, RECORD)
     return to_images(records[:, 1:]), check_labels(records[:, 0], path)
 
@@ -91,8 +97,8 @@ def check_labels(labels: np.ndarray, path: Path) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-# A pickle is a program for a small stack machine. GLOBAL names something to import and REDUCE calls it, which is how
-# a pickle can run anything. Here GLOBAL may name only the five things below, and what it puts on the stack is ours.
+# A pickle is a program for a small stack machine. GLOBAL names something to import and REDUCE calls it, which
+# is how a pickle can run anything. Here GLOBAL may name only what is in _KNOWN, and what it gets is ours.
 
 
 class _Array:
@@ -133,7 +139,8 @@ _KNOWN: dict[str, Callable | str] = {
 }
 _CALLABLE = tuple(value for value in _KNOWN.values() if value is not _NDARRAY)
 _PUSH = frozenset(
-    "BININT BININT1 BININT2 LONG1 SHORT_BINSTRING BINSTRING SHORT_BINUNICODE BINUNICODE SHORT_BINBYTES BINBYTES".split()
+    ("BININT", "BININT1", "BININT2", "LONG1", "SHORT_BINSTRING", "BINSTRING")
+    + ("SHORT_BINUNICODE", "BINUNICODE", "SHORT_BINBYTES", "BINBYTES")
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -145,7 +152,8 @@ def read_pickle(path: Path) -> object:
         return _interpret(path.read_bytes())
     except Exception as error:  # a malformed program fails anywhere: an empty stack, an unhashable key
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is not a CIFAR-10 batch of plain data ({reason[:200]}); download it again") from None
+        plain = f"{path} is not a CIFAR-10 batch of plain data ({reason[:200]}); download it again"
+        raise UserError(plain) from None
 
 
 def _interpret(program: bytes) -> object:

@@ -47,12 +47,13 @@ class Dataset:
             return ""
         more = self.skipped_count - len(self.skipped)
         count = "1 file was" if self.skipped_count == 1 else f"{self.skipped_count} files were"
-        return f"{self.name}: {count} skipped: " + "; ".join(self.skipped) + (f"; and {more} more" if more else "")
+        named = "; ".join((*self.skipped, f"and {more} more") if more else self.skipped)
+        return f"{self.name}: {count} skipped: {named}"
 
 
 def check_image_size(size: int) -> int:
-    """Return ``size`` if images can be trained at it (a power of two from 16 to 256), else raise UserError."""
+    """Return ``size`` if it is one to train at, a power of two from 16 to 256; else raise UserError."""
     if size not in IMAGE_SIZES:
-        two = sorted(sorted(IMAGE_SIZES, key=lambda known: abs(known - size))[:2])
-        raise UserError(f"image size {size} is not a power of two from 16 to 256; the nearest are {two[0]} and {two[1]}")
+        low, high = sorted(sorted(IMAGE_SIZES, key=lambda known: abs(known - size))[:2])
+        raise UserError(f"image size {size} is not a power of two from 16 to 256; use {low} or {high}")
     return size

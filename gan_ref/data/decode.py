@@ -30,9 +30,10 @@ ROTATIONS = {  # EXIF tag 274: what undoes each orientation
 def decode(file: BinaryIO, size: int, channels: int) -> np.ndarray:
     """The image in ``file`` as uint8 (size, size, channels); of an animation, the first frame.
 
-    The largest centred square is cropped and resized with a Lanczos filter as wide as the reduction. Transparency is
-    laid over white, 16-bit samples are scaled to 8, EXIF's orientation is applied. Raises some Exception or other,
-    Pillow's or ValueError, if the file is not such an image, is damaged, or declares too many pixels.
+    The largest centred square is cropped and resized with a Lanczos filter as wide as the reduction.
+    Transparency is laid over white, 16-bit samples are scaled to 8, EXIF's orientation is applied. Raises
+    some Exception or other, Pillow's or ValueError, if the file is not such an image, is damaged, or declares
+    too many pixels.
     """
     image = open_image(file)
     # JPEG can decode straight to 1/2, 1/4 or 1/8; stop at twice the size, and let the filter do the rest.
@@ -98,7 +99,7 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
 
 
 def fit_arrays(arrays: np.ndarray, size: int, channels: int, pad: bool = False) -> np.ndarray:
-    """Decoded images (n, H, W, C) of 1, 3 or 4 channels to (n, size, size, channels); ``pad`` frames smaller in black."""
+    """Decoded images (n, H, W, 1, 3 or 4) to (n, S, S, channels); ``pad`` frames small ones in black."""
     height, width, depth = arrays.shape[1:]
     if pad and height < size and width < size:
         top, left = (size - height) // 2, (size - width) // 2

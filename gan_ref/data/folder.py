@@ -1,8 +1,8 @@
 """Image files in a folder, or in a .zip, which is read where it lies.
 
-What is an image goes by its extension; other files (notes, .DS_Store, thumbnails' databases) are passed over. Labels
-are the names of the first-level folders, after peeling off folders that hold everything, and there are none when images
-lie beside those folders or in one folder only.
+What is an image goes by its extension; other files (notes, .DS_Store, film clips) are passed over.
+Labels are the names of the first-level folders, after peeling off folders that hold everything, and there are
+none when images lie beside those folders or in one folder only.
 """
 
 from __future__ import annotations
@@ -140,14 +140,15 @@ def list_folder(root: Path) -> list[File]:
 
 
 def list_archive(path: Path) -> list[File]:
-    """Image files in the .zip at ``path``, sorted by name. Nothing is unpacked to disk, so names cannot escape."""
+    """Image files in the .zip at ``path``, sorted by name. Nothing is unpacked, so no name can escape."""
     try:
         members = _archive(path, path.stat().st_mtime_ns).infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(f"{path} is not a readable .zip: {error}") from None
     files = []
     for number, member in enumerate(members):
-        name = "/".join(part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+        parts = member.filename.replace("\\", "/").split("/")
+        name = "/".join(part for part in parts if part not in ("", ".", ".."))
         if not member.is_dir() and is_image_name(name) and "__MACOSX" not in name.split("/"):
             locked = "encrypted" if member.flag_bits & 1 else None
             files.append(File(name, number, member.file_size, member.CRC, locked))
@@ -157,7 +158,7 @@ def list_archive(path: Path) -> list[File]:
 
 
 def label_by_folder(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels int64 (N,) and their names from the first-level folders of ``names``; (None, ()) without such."""
+    """Labels int64 (N,) and their names, from the first-level folders of ``names``; (None, ()) without."""
     paths = [name.split("/") for name in names]
     depth = len(os.path.commonprefix([parts[:-1] for parts in paths]))
     tops = [parts[depth] if len(parts) > depth + 1 else None for parts in paths]
@@ -194,5 +195,5 @@ def printable(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _archive(path: Path, stamp: int) -> zipfile.ZipFile:
-    """Kept open, because reading the directory of 50,000 members takes longer than decoding a hundred of them."""
+    """Kept open: to read the directory of 50,000 members takes longer than to decode a hundred of them."""
     return zipfile.ZipFile(path)

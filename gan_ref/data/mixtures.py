@@ -1,7 +1,7 @@
 """Two-dimensional mixtures of Gaussians, where mode collapse can be seen and counted.
 
-``ring8`` is the ring of Metz et al. 2016 (Unrolled GANs, appendix A): 8 modes on a circle of radius 2, σ 0.02.
-``grid25`` is the grid of Srivastava et al. 2017 (VEEGAN, §4.1): 5×5 modes at {−4, −2, 0, 2, 4}², σ 0.05.
+``ring8`` is the ring of Metz et al. 2016 (unrolled GANs): 8 modes on a circle of radius 2, σ 0.02.
+``grid25`` is the grid of Srivastava et al. 2017 (VEEGAN): 5×5 modes at {−4, −2, 0, 2, 4}², σ 0.05.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MIXTURES = {"ring8": (ring_means(), 0.02), "grid25": (grid_means(), 0.05)}
 
 
 def mixture(name: str, seed: int, points: int = POINTS) -> Dataset:
-    """Draw ``points`` samples of the mixture: the mode uniformly, then x ~ N(mean, σ²I). Labels are the modes."""
+    """Draw from the mixture: the mode uniformly, then x ~ N(mean, σ²I). Labels are the modes."""
     means, sigma = MIXTURES[name]
     rng = np.random.default_rng([seed, len(means)])
     labels = rng.integers(len(means), size=points)

@@ -1,6 +1,6 @@
 """MNIST's IDX files (LeCun, Cortes & Burges 1998), gzipped or not, and the sets that took over the format.
 
-A header of big-endian 32-bit numbers (magic 0x0803 for images, 0x0801 for labels, then the sizes) and then bytes.
+A header of big-endian 32-bit numbers (magic 0x0803 for images, 0x0801 for labels; the sizes), then bytes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ MAX_SIDE = 4096
 
 
 def find_idx(folder: Path, kind: str, split: str) -> Path | None:
-    """The file of ``kind`` ("images" or "labels") in ``folder``: train-images-idx3-ubyte.gz and its usual spellings."""
-    pattern = re.compile(rf"(.*-)?{PREFIX[split]}-{kind}[-.]idx\d-ubyte(\.gz)?")  # EMNIST puts its name before
+    """The file of "images" or "labels" in ``folder``: train-images-idx3-ubyte.gz and its usual spellings."""
+    # train-images.idx3-ubyte is as common, and EMNIST has its own name before.
+    pattern = re.compile(rf"(.*-)?{PREFIX[split]}-{kind}[-.]idx\d-ubyte(\.gz)?")
     return min((path for path in folder.iterdir() if pattern.fullmatch(path.name)), default=None)
 
 
@@ -36,12 +37,17 @@ def holds_mnist(folder: Path) -> bool:
 
 
 def mnist_dataset(
-    folder: Path, size: int, channels: int | None, split: str, cache_dir: Path | None = None, progress: bool = True
+    folder: Path,
+    size: int,
+    channels: int | None,
+    split: str,
+    cache_dir: Path | None = None,
+    progress: bool = True,
 ) -> Dataset | None:
     """The digits in ``folder``; None if it has none of this split.
 
-    At image size 32, 28×28 digits keep their pixels and get a black frame of 2, as is customary; at other sizes they
-    are resized.
+    At image size 32, 28×28 digits keep their pixels and get a black frame of 2, as is customary; at other
+    sizes they are resized.
     """
     images, label_file = find_idx(folder, "images", split), find_idx(folder, "labels", split)
     if images is None:
@@ -50,7 +56,7 @@ def mnist_dataset(
     with open_idx(images) as file:
         count, height, width = read_header(file, images, 0x0803, 3)
     if labels is not None and len(labels) != count:
-        raise UserError(f"{images.name} declares {count} images, but {label_file.name} has {len(labels)} labels")
+        raise UserError(f"{images} declares {count} images, but {label_file.name} has {len(labels)} labels")
 
     def rows() -> Iterator[Rows]:
         done = 0
@@ -98,10 +104,11 @@ def open_idx(path: Path) -> BinaryIO:
 def read_header(file: BinaryIO, path: Path, magic: int, dimensions: int) -> tuple[int, ...]:
     header = read(file, path, 4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or struct.unpack(">I", header[:4])[0] != magic:
-        raise UserError(f"{path} is not an IDX file of unsigned bytes with {dimensions} dimensions; download it again")
+        raise UserError(f"{path} is no IDX file of bytes in {dimensions} dimensions; download it again")
     sizes = struct.unpack(f">{dimensions}I", header[4:])
     if not all(sizes) or max(sizes[1:], default=1) > MAX_SIDE:
-        raise UserError(f"{path} declares sizes {'x'.join(map(str, sizes))}, which no image set has; download it again")
+        declared = "x".join(map(str, sizes))
+        raise UserError(f"{path} declares sizes {declared}, which no set of images has; download it again")
     return sizes
 
 
