@@ -24,8 +24,12 @@ import sysconfig
 from pathlib import Path
 
 from setuptools import Distribution, find_packages, setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    from wheel.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).resolve().parent
 WANTED = os.environ.get("GAN_REF_BUILD_KERNELS", "")  # "1", "0", or unset: where it can be done
@@ -50,6 +54,7 @@ def build_kernels() -> Path | None:
         return None
     try:
         if not binary.exists():
+            build.toolchain()
             print("gan-ref: building the CUDA kernels for every architecture (some minutes)")
             build.build(binary, build.ARCHITECTURES)
     except build.CannotBuild as error:

@@ -136,7 +136,7 @@ class VirtualBatchNorm2d(nn.Module):
         return self.reference_mean, self.reference_var, self._kept_size
 
     def _seal(self) -> tuple | None:
-        """What an update changes: the weight, how often it was written to, whether it asked for a gradient."""
+        """What an update changes: the weight, the count of writes to it, whether it asked for a gradient."""
         if torch.compiler.is_compiling():
             return None
         return self.weight, self.weight._version, self.weight.requires_grad
@@ -188,8 +188,7 @@ _NO_REFERENCE = (
 
 
 def set_reference(network: nn.Module, reference_batch: Tensor, *args: Any) -> None:
-    """Pass the reference batch through the network, so that its VirtualBatchNorm2d layers have their
-    statistics.
+    """Pass the reference batch through the network, for the statistics of its VirtualBatchNorm2d layers.
 
     In training mode the statistics carry gradients, also when called under no_grad, so that one pass serves
     D's and G's step until the weights change; as with any graph, one backward uses them up. In eval mode they
@@ -203,9 +202,11 @@ def set_reference(network: nn.Module, reference_batch: Tensor, *args: Any) -> No
 
 @contextlib.contextmanager
 def reference_pass(network: nn.Module) -> Iterator[None]:
-    """Within it, a forward of the network is the reference pass. For forwards that set_reference cannot call,
-    such as ``functional_call``. RuntimeError if a layer saw no batch, or has another mode than the
-    network."""
+    """Within it, a forward of the network is the reference pass: for those that set_reference cannot call.
+
+    ``with reference_pass(network): functional_call(network, parameters, (reference_batch,))``. RuntimeError
+    if a layer saw no batch, or is in another mode (train, eval) than the network.
+    """
     layers = [module for module in network.modules() if isinstance(module, VirtualBatchNorm2d)]
     for layer in layers:
         if layer.training != network.training:
@@ -226,8 +227,7 @@ def reference_pass(network: nn.Module) -> Iterator[None]:
 
 
 def batch_norm(features: int, decay: float = 0.9, eps: float = 1e-5) -> nn.BatchNorm2d:
-    """nn.BatchNorm2d (Ioffe & Szegedy 2015) whose ``decay`` is the share of the old running value that is
-    kept:
+    """nn.BatchNorm2d (Ioffe & Szegedy 2015) whose ``decay`` is the share of the old running value kept:
 
         running ← decay · running + (1 − decay) · batch
 
@@ -241,8 +241,7 @@ def batch_norm(features: int, decay: float = 0.9, eps: float = 1e-5) -> nn.Batch
 
 
 class _Noise(nn.Module):
-    """In training draws from ``generator``, on the device of its input (None: the global one); in eval does
-    nothing."""
+    """In training draws from ``generator``, which None leaves to the global one; in eval does nothing."""
 
     generator: torch.Generator | None = None
 
@@ -254,8 +253,7 @@ class _Noise(nn.Module):
 
 
 class GaussianNoise(_Noise):
-    """x + σ ε with ε ~ N(0, 1) for each number, in training. On D's input and layers: Salimans et al. 2016,
-    §5."""
+    """x + σ ε, ε ~ N(0, 1) for each number, in training. Before D's layers in Salimans et al. 2016's code."""
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
@@ -291,8 +289,7 @@ class Dropout(_Noise):
 
 
 class SpatialDropout(Dropout):
-    """Dropout of whole channels, (N, C, H, W): neighbouring pixels say the same. Tompson et al. 2015,
-    §3.2."""
+    """Dropout of whole channels of (N, C, …): neighbouring pixels say the same. Tompson et al. 2015, §3.2."""
 
     def mask_shape(self, x: Tensor) -> torch.Size:
         return x.shape[:2] + (1,) * (x.dim() - 2)
@@ -387,9 +384,11 @@ class WeightNormConv2d(_WeightNorm):
 
 @contextlib.contextmanager
 def data_dependent_init(network: nn.Module) -> Iterator[None]:
-    """``with data_dependent_init(network): network(batch)`` sets g and b of its weight-normalised layers, one
-    after another, so that each one's outputs on this batch have mean 0 and variance 1. Salimans & Kingma
-    2016, §3."""
+    """``with data_dependent_init(network): network(batch)`` sets g and b of its weight-normalised layers.
+
+    One after another, so that each one's outputs on this batch have mean 0 and variance 1. Salimans & Kingma
+    2016, §3.
+    """
     layers = [module for module in network.modules() if isinstance(module, _WeightNorm)]
     for layer in layers:
         layer.initialising = True
@@ -437,9 +436,10 @@ class _SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         matrix = self._matrix(weight)
-        if self.training:
-            with torch.no_grad():
-                self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
-                self.u.copy_(F.normalize(matrix @ self.v, dim=0))
-        # Copies, since the next forward overwrites the buffers before this one's backward may have run.
-        return weight / torch.dot(self.u.clone(), matrix @ self.v.clone())
+        with torch.autocast(weight.device.type, enabled=False):  # σ in float32, whatever convolutions are in
+            if self.training:
+                with torch.no_grad():
+                    self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
+                    self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+            # Copies, since the next forward overwrites the buffers before this one's backward may have run.
+            return weight / torch.dot(self.u.clone(), matrix @ self.v.clone())

@@ -1,5 +1,4 @@
-"""minibatch_l1_similarity on the CPU: the torch reference, its derivatives, and how it behaves as an
-operator."""
+"""minibatch_l1_similarity on the CPU: the torch reference, its derivatives, the operator around it."""
 
 from __future__ import annotations
 

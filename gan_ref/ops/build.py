@@ -18,8 +18,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = Path(__file__).resolve().parent.parent
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)  # compute capability × 10, of a wheel with kernels
@@ -53,21 +55,18 @@ def digest() -> str:
 
 
 def prebuilt() -> Path:
-    """Where a wheel keeps its binary. A binary of other sources has another name, and is not mistaken for
-    it."""
+    """Where a wheel keeps its binary. One of other sources has another name, and is not mistaken for it."""
     return PACKAGE / f"_kernels_{digest()}.so"
 
 
 def serves(capability: int, architectures: Sequence[int] = ARCHITECTURES) -> bool:
-    """Whether a binary for these architectures, with PTX of the last, runs on this compute capability (×
-    10)."""
+    """Whether a binary for these architectures and PTX of the last runs on this capability (all × 10)."""
     same_major = any(a // 10 == capability // 10 and a <= capability for a in architectures)
     return same_major or capability >= max(architectures)
 
 
 def cuda_home() -> Path | None:
-    """The CUDA toolkit: $CUDA_HOME, else the one nvcc on the PATH belongs to, else the newest in
-    /usr/local."""
+    """The CUDA toolkit: $CUDA_HOME, else that of the nvcc on the PATH, else the newest in /usr/local."""
     for name in ("CUDA_HOME", "CUDA_PATH"):
         if os.environ.get(name):
             return Path(os.environ[name])
@@ -93,55 +92,67 @@ def torch_folder() -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def build(binary: Path, architectures: Sequence[int], extra_nvcc_flags: Sequence[str] = ()) -> str:
-    """Compile and link the kernels into ``binary``, for these compute capabilities (× 10) and PTX of the
-    last.
+class Toolchain(NamedTuple):
+    cuda_home: Path
+    nvcc: Path
+    cxx: str
+    ninja: str
+    torch: Path
 
-    The objects are made in a folder beside ``binary``, and it appears under its name only when whole. Returns
-    what the compilers printed. Raises CannotBuild.
-    """
-    import tempfile
 
+def toolchain() -> Toolchain:
+    """What the build needs, or CannotBuild, with what is missing and how to get it."""
     if not sys.platform.startswith("linux"):
         raise CannotBuild(f"the kernels are built on Linux only, and this is {sys.platform}")
     home, torch, ninja = cuda_home(), torch_folder(), _ninja()
     cxx = os.environ.get("CXX", "g++")
-    nvcc = home and home / "bin" / "nvcc"
-    if nvcc is None or not nvcc.exists():
+    if home is None or not (home / "bin" / "nvcc").exists():
         raise CannotBuild("nvcc was not found: install the CUDA toolkit, or set CUDA_HOME to its folder")
     if torch is None:
-        raise CannotBuild("torch is not installed here")
+        raise CannotBuild("torch is not installed here: pip install torch")
     if ninja is None:
         raise CannotBuild("ninja was not found: pip install ninja")
     if shutil.which(cxx) is None:
         raise CannotBuild(f"the C++ compiler {cxx} was not found: install g++, or set CXX")
     if not list(sources().glob("*.cu")):
         raise CannotBuild(f"the sources of the kernels are not in {sources()}: reinstall gan-ref")
-    known = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True).stdout.split()
+    return Toolchain(home, home / "bin" / "nvcc", cxx, ninja, torch)
+
+
+def build(binary: Path, architectures: Sequence[int], extra_nvcc_flags: Sequence[str] = ()) -> str:
+    """Compile and link ``binary``, for these compute capabilities (× 10) and PTX of the last.
+
+    The objects are made in a folder beside ``binary``, and it appears under its name only when whole. Returns
+    what the compilers printed. Raises CannotBuild.
+    """
+    tools = toolchain()
+    known = subprocess.run([tools.nvcc, "--list-gpu-code"], capture_output=True, text=True).stdout.split()
     architectures = [a for a in sorted(architectures) if f"sm_{a}" in known]
     if not architectures:
-        raise CannotBuild(f"{nvcc} is too old or too new for this GPU: install another CUDA toolkit")
+        raise CannotBuild(f"{tools.nvcc} is too old or too new for this GPU: install another CUDA toolkit")
 
-    binary.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=binary.parent) as folder:
-        script = _ninja_script(home, torch, cxx, architectures, extra_nvcc_flags)
-        (Path(folder) / "build.ninja").write_text(script)
-        jobs = ["-j", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS", "").isdigit() else []
-        run = subprocess.run([ninja, "-C", folder, *jobs], capture_output=True, text=True)
-        if run.returncode:
-            raise CannotBuild(f"the compiler failed: {_first_error(run.stdout)}")
-        os.replace(Path(folder) / "kernels.so", binary)
+    jobs = ["-j", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS", "").isdigit() else []
+    try:
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=binary.parent) as folder:
+            script = _ninja_script(tools, architectures, extra_nvcc_flags)
+            (Path(folder) / "build.ninja").write_text(script)
+            run = subprocess.run([tools.ninja, "-C", folder, *jobs], capture_output=True, text=True)
+            if run.returncode:
+                raise CannotBuild(f"the compiler failed: {_first_error(run.stdout)}")
+            os.replace(Path(folder) / "kernels.so", binary)
+    except OSError as error:
+        raise CannotBuild(f"{binary.parent} cannot be written: {error.strerror}") from None
     return run.stdout
 
 
-def _ninja_script(
-    home: Path, torch: Path, cxx: str, architectures: Sequence[int], extra_nvcc_flags: Sequence[str]
-) -> str:
-    includes = [f"-isystem {_escape(torch / 'include')}", f"-isystem {_escape(home / 'include')}"]
+def _ninja_script(tools: Toolchain, architectures: Sequence[int], extra_nvcc_flags: Sequence[str]) -> str:
+    torch, home, cxx = tools.torch, tools.cuda_home, tools.cxx
+    includes = [f"-isystem {_quoted(torch / 'include')}", f"-isystem {_quoted(home / 'include')}"]
     code = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     code.append(f"-gencode=arch=compute_{architectures[-1]},code=compute_{architectures[-1]}")
-    nvcc = [_escape(home / "bin" / "nvcc"), f"-ccbin {cxx}", *NVCC_FLAGS, *extra_nvcc_flags, *code, *includes]
-    link = [f"-L{_escape(torch / 'lib')}", f"-L{_escape(_cuda_libraries(home))}", *LINK_FLAGS]
+    nvcc = [_quoted(tools.nvcc), f"-ccbin {cxx}", *NVCC_FLAGS, *extra_nvcc_flags, *code, *includes]
+    link = [f"-L{_quoted(torch / 'lib')}", f"-L{_quoted(_cuda_libraries(home))}", *LINK_FLAGS]
     lines = [
         f"rule nvcc\n  command = {' '.join(nvcc)} -c $in -o $out",
         f"rule cxx\n  command = {cxx} {' '.join((*CXX_FLAGS, *includes))} -c $in -o $out",
@@ -150,14 +161,15 @@ def _ninja_script(
     objects = []
     for path in sorted([*sources().glob("*.cu"), *sources().glob("*.cpp")]):
         objects.append(f"{path.name}.o")
-        lines.append(f"build {objects[-1]}: {'nvcc' if path.suffix == '.cu' else 'cxx'} {_escape(path)}")
+        rule, source = "nvcc" if path.suffix == ".cu" else "cxx", re.sub(r"([ $:])", r"$\1", str(path))
+        lines.append(f"build {objects[-1]}: {rule} {source}")
     lines.append(f"build kernels.so: link {' '.join(objects)}")
     return "\n".join(lines) + "\n"
 
 
-def _escape(path: Path) -> str:
-    """For a ninja file, and for the shell that ninja starts."""
-    return re.sub(r"([ $:])", r"$\1", shlex.quote(str(path)))
+def _quoted(path: Path) -> str:
+    """In a command: for the shell, then for ninja."""
+    return shlex.quote(str(path)).replace("$", "$$")
 
 
 def _cuda_libraries(home: Path) -> Path:

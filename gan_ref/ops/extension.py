@@ -120,8 +120,7 @@ def _find(may_build: bool) -> tuple[Path, str]:
 
 
 def _load(binary: Path) -> None:
-    """Load and run once, so that a driver too old for the binary shows here and not in the middle of a
-    training."""
+    """Load and run once, so that a driver too old for the binary shows here and not in a training."""
     try:
         torch.ops.load_library(binary)
         torch.ops.gan_ref_kernels.minibatch_l1_similarity(torch.zeros(2, 1, 1, device="cuda"))

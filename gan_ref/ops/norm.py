@@ -95,7 +95,7 @@ def virtual_batch_norm(
             raise ValueError(f"{name} must have the shape (C,) = ({x.shape[1]},), not {tuple(value.shape)}")
         if value.device != x.device:
             raise ValueError(f"{name} must be on the device of x, {x.device}, not {value.device}")
-        per_channel.append(value.to(dtype))
+        per_channel.append(value.to(dtype).contiguous())
     if isinstance(reference_size, bool) or not isinstance(reference_size, int):
         raise TypeError(f"reference_size must be an int, not {type(reference_size).__name__}")
     if reference_size < 0:
@@ -111,8 +111,7 @@ def virtual_batch_norm(
 
 
 def plain(x, reference_mean, reference_var, weight, bias, reference_size, eps=1e-5, negative_slope=1.0):
-    """The definition, a line an equation. The tests' comparison, and what the second derivative is taken
-    of."""
+    """The definition, a line an equation. The tests' comparison; the second derivative is taken of it."""
     dtype = _sum_dtype(x)
     full = x.to(dtype)
     m = full.mean((2, 3))  # (N, C)

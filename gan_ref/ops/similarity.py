@@ -31,6 +31,7 @@ LIBRARY.define(
 # Distances held at once. 2**17 floats stay in a core's L2 cache (measured from 2**14 to 2**18: the fastest);
 # a GPU that has to fall back on this code wants few, large launches instead.
 CPU_BLOCK, GPU_BLOCK = 2**17, 2**24
+KERNEL_CHANNELS = 64  # the most that the CUDA kernel takes: kMaxChannels in csrc/similarity.cuh
 
 
 def minibatch_l1_similarity(features: Tensor) -> Tensor:
@@ -116,8 +117,7 @@ def second_backward(cotangent: Tensor, grad: Tensor, features: Tensor) -> tuple[
 
 
 def _by_kernel(features: Tensor) -> Tensor:
-    """(N, B, C) → (B, C, N), so that the loops over pairs of samples run along memory, in the type of the
-    sums."""
+    """(N, B, C) → (B, C, N) in the type of the sums: loops over pairs of samples run along memory."""
     dtype = torch.promote_types(features.dtype, torch.float32)
     return features.permute(1, 2, 0).to(dtype).contiguous()
 
@@ -143,8 +143,7 @@ def _block_size(by_kernel: Tensor) -> int:
 
 
 def _similarities(f: Tensor, rows: slice) -> Tensor:
-    """exp(−d) of the given rows against all samples, 0 where a sample meets itself: (b, C, N) → (b, rows,
-    N)."""
+    """exp(−d) of some rows against all samples, 0 where one meets itself: (b, C, N) → (b, rows, N)."""
     distances = (f[:, 0, rows, None] - f[:, 0, None, :]).abs_()
     for c in range(1, f.shape[1]):
         distances.add_((f[:, c, rows, None] - f[:, c, None, :]).abs_())
@@ -168,16 +167,20 @@ def _backward_cpu(grad: Tensor, features: Tensor) -> Tensor:
 
 @torch.library.impl(LIBRARY, "minibatch_l1_similarity", "CUDA")
 def _forward_cuda(features: Tensor) -> Tensor:
-    kernels = extension.kernels_for(features)
+    kernels = _kernels_for(features)
     return kernels.minibatch_l1_similarity(features.contiguous()) if kernels else forward(features)
 
 
 @torch.library.impl(LIBRARY, "minibatch_l1_similarity_backward", "CUDA")
 def _backward_cuda(grad: Tensor, features: Tensor) -> Tensor:
-    kernels = extension.kernels_for(features)
+    kernels = _kernels_for(features)
     if kernels is None:
         return backward(grad, features)
     return kernels.minibatch_l1_similarity_backward(grad.contiguous(), features.contiguous())
+
+
+def _kernels_for(features: Tensor):
+    return extension.kernels_for(features) if features.shape[2] <= KERNEL_CHANNELS else None
 
 
 @torch.library.register_fake("gan_ref::minibatch_l1_similarity", lib=LIBRARY)
