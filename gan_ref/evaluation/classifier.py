@@ -8,6 +8,7 @@ how far to trust what it says of samples.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -45,12 +46,13 @@ class _Network(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in widths[1:])
         self.features = nn.Linear(widths[-1] * (_SIDE // 8) ** 2, FEATURES)
         self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, classes) for name, classes in heads.items()})
+        self.register_buffer("scale", torch.ones(()))  # makes the features' mean square one on real images
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         for conv, norm in zip(self.convs, self.norms):
             x = F.relu(norm(F.max_pool2d(conv(x), 2)))  # (N, 32, 16, 16), (N, 64, 8, 8), (N, 128, 4, 4)
         features = F.relu(self.features(x.flatten(1)))
-        return features, {name: head(features) for name, head in self.heads.items()}
+        return features / self.scale, {name: head(features) for name, head in self.heads.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Images uint8 (N, H, W, C) → features (N, 128) and probabilities (N, K) per head, float32."""
+        """Images uint8 (N, H, W, C) → features (N, 128), of mean square 1, and probabilities (N, K) per head, float32."""
         features, probabilities = [], []
         for start in range(0, len(images), batch_size):
             x = as_input(images[start : start + batch_size]).to(next(self.network.parameters()).device)
@@ -97,7 +99,7 @@ def train_classifier(
     with a one-cycle rate (Smith & Topin 2017), the sum of the heads' cross-entropies, images shifted by up to two
     pixels; ``steps`` of 128 images, by default eight passes and 400 to 3000 steps. The seed decides everything.
     """
-    targets = {name: torch.as_tensor(np.asarray(values), dtype=torch.long) for name, values in targets.items()}
+    targets = {name: torch.from_numpy(np.array(values, dtype=np.int64)) for name, values in targets.items()}
     if not targets or any(len(values) != len(images) for values in targets.values()):
         raise ValueError("targets must hold at least one labelling, each with a label for every image")
     generator = torch.Generator().manual_seed(seed)
@@ -105,12 +107,10 @@ def train_classifier(
     if test_images is None:
         held = max(1, len(images) // 10)
         test, train = train[:held].sort().values, train[held:]
-        test_images, test_targets = images[test.numpy()], {name: values[test] for name, values in targets.items()}
-    test_targets = {name: torch.as_tensor(np.asarray(values)) for name, values in test_targets.items()}
-    classes = {name: 1 + int(max(v.max(), test_targets[name].max())) for name, v in targets.items()}
+        test_images, test_targets = images[test.numpy()], {name: values[test].numpy() for name, values in targets.items()}
+    classes = {name: 1 + int(max(v.max(), np.max(test_targets[name]))) for name, v in targets.items()}
 
-    network = _initialised(_Network(images.shape[-1], classes), generator)
-    network.to(device, memory_format=torch.channels_last)
+    network = _network(images.shape[-1], classes, generator).to(device, memory_format=torch.channels_last)
     steps = steps or min(3000, max(400, 8 * len(train) // _BATCH))
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps, pct_start=0.2)
@@ -127,8 +127,9 @@ def train_classifier(
     bar.close()
 
     classifier = Classifier(network.eval(), classes, {}, len(test_images))
-    _, probabilities = classifier(test_images)
-    right = {name: p.argmax(1) == test_targets[name].numpy() for name, p in probabilities.items()}
+    features, probabilities = classifier(test_images)
+    network.scale.fill_(float(np.sqrt(np.mean(features**2))) or 1.0)
+    right = {name: p.argmax(1) == test_targets[name] for name, p in probabilities.items()}
     classifier.accuracy.update({name: float(r.mean()) for name, r in right.items()})
     return classifier
 
@@ -170,10 +171,16 @@ def _digest(settings: tuple, images: np.ndarray, targets: Mapping[str, np.ndarra
     return digest.hexdigest()
 
 
-def _initialised(network: nn.Module, generator: torch.Generator) -> nn.Module:
-    """He et al. 2015 for weights, zero for biases; the global generator's draws are overwritten."""
+def _network(channels: int, classes: Mapping[str, int], generator: torch.Generator) -> _Network:
+    """He et al. 2015 for weights, zero for biases. Made without memory first, so as to draw no global numbers."""
+    with torch.device("meta"):
+        network = _Network(channels, classes)
+    network.to_empty(device="cpu")
+    network.scale.fill_(1)
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -207,14 +214,15 @@ def _save(classifier: Classifier, path: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
         raise UserError(f"cannot write {path}; free some space there, or set GAN_REF_CACHE to another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _load(path: Path, channels: int, device: str | torch.device) -> Classifier | None:
     """What is stored at ``path``, or None where there is nothing that can be used."""
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-        network = _Network(channels, stored["classes"])
+        network = _network(channels, stored["classes"], torch.Generator())
         network.load_state_dict(stored["network"])
         network.eval().to(device, memory_format=torch.channels_last)
         return Classifier(network, stored["classes"], stored["accuracy"], stored["held_out"])

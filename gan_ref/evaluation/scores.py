@@ -16,7 +16,7 @@ from gan_ref.evaluation.inception_score import inception_score
 from gan_ref.evaluation.kernel import kernel_distance
 from gan_ref.evaluation.manifold import precision_recall
 from gan_ref.evaluation.modes import mixture_coverage, mode_coverage
-from gan_ref.evaluation.neighbours import flatten
+from gan_ref.evaluation.neighbours import flatten, squared_distances
 
 FEWEST = 20  # real samples on each side without which no score means anything
 NO_LABELS = (
@@ -56,13 +56,15 @@ class Scorer:
         available = min(len(dataset), len(test)) if test is not None else len(dataset) // 2
         if available < FEWEST:
             raise UserError(f"{dataset.name} has too few samples to score: {available} to compare with, not {FEWEST}")
-        self.dataset, self.count = dataset, min(count, available)
+        self.dataset, self.test, self.count = dataset, test, min(count, available)
         order = np.random.default_rng(seed).permutation(len(dataset))
         self.real = dataset.samples[np.sort(order[: self.count])]
-        rest = dataset.samples, order[self.count : 2 * self.count]
         if test is not None:
-            rest = test.samples, np.random.default_rng(seed).permutation(len(test))[: self.count]
-        self.held_out = rest[0][rest[1]]  # in random order: the inception score is taken over parts
+            self.held_out_from = "of the test split"
+            self.held_out = test.samples[np.random.default_rng(seed).permutation(len(test))[: self.count]]
+        else:
+            self.held_out_from = "of the training data, other than those compared with (it has no test split)"
+            self.held_out = dataset.samples[order[self.count : 2 * self.count]]
 
         self.points = dataset.samples.ndim == 2
         self.classifier: Classifier | None = None
@@ -101,7 +103,9 @@ class Scorer:
         return scores | {"diversity": diversity(samples)}
 
     def labels(self, samples: np.ndarray) -> np.ndarray:
-        """The class that the classifier sees in each sample, (N,)."""
+        """The class that the classifier sees in each sample, (N,); of points, the nearest mode."""
+        if self.points:
+            return squared_distances(flatten(samples[np.isfinite(samples).all(1)]), self.dataset.means).argmin(1)
         return self.classifier(samples)[1]["class"].argmax(1)
 
 

@@ -1,0 +1,222 @@
+"""The classifier whose features and probabilities the scores are made of, and the scores made of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gan_ref.data import open_dataset
+from gan_ref.data.dataset import Dataset
+from gan_ref.errors import UserError
+from gan_ref.evaluation import inception
+from gan_ref.evaluation.classifier import cached_classifier, train_classifier
+from gan_ref.evaluation.report import draw_report, make_report, table, text
+from gan_ref.evaluation.scores import Scorer, collapsed, merit
+
+STEPS = 25
+
+
+def stripes(count: int, seed: int = 0, channels: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Images of one bright row (class: which of four) on a background that is dark or grey (shade)."""
+    rng = np.random.default_rng(seed)
+    labels = {"class": rng.integers(4, size=count), "shade": rng.integers(2, size=count)}
+    images = rng.integers(0, 40, size=(count, 16, 16, channels)) + 60 * labels["shade"][:, None, None, None]
+    for image, row in zip(images, labels["class"]):
+        image[4 * row + 1 : 4 * row + 3] += 100
+    return images.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def data():
+    images, labels = stripes(400)
+    names = ("a", "b", "c", "d")
+    factors = {"shade": labels["shade"]}
+    return Dataset("stripes", images, labels["class"], names, factors=factors)
+
+
+@pytest.fixture(scope="module")
+def scorer(data, folder):
+    import gan_ref.evaluation.scores as scores
+
+    original, scores.cached_classifier = scores.cached_classifier, lambda *a, **k: cached_classifier(*a, steps=STEPS, **k)
+    yield Scorer(data, count=100, cache_dir=folder, progress=False)
+    scores.cached_classifier = original
+
+
+def test_it_learns_every_labelling_and_says_how_well_on_images_it_never_saw():
+    images, labels = stripes(400)
+    classifier = train_classifier(images, labels, *stripes(100, seed=1), steps=STEPS)
+    assert classifier.classes == {"class": 4, "shade": 2} and classifier.held_out == 100
+    unseen, truth = stripes(200, seed=2)
+    features, probabilities = classifier(unseen)
+    assert features.shape == (200, 128) and np.mean(features**2) == pytest.approx(1, rel=0.2)
+    for head, p in probabilities.items():
+        np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
+        measured = (p.argmax(1) == truth[head]).mean()
+        assert measured > 0.95 and classifier.accuracy[head] == pytest.approx(measured, abs=0.05)
+
+
+def test_the_seed_decides_everything_and_the_global_generator_nothing():
+    images, labels = stripes(150)
+    before = torch.get_rng_state()
+    torch.manual_seed(1)
+    one, _ = train_classifier(images, labels, seed=3, steps=3)(images)
+    torch.manual_seed(2)
+    two, _ = train_classifier(images, labels, seed=3, steps=3)(images)
+    other, _ = train_classifier(images, labels, seed=4, steps=3)(images)
+    torch.set_rng_state(before)
+    np.testing.assert_array_equal(one, two)
+    assert not np.allclose(one, other)
+
+
+def test_it_leaves_the_global_generator_as_it_was():
+    images, labels = stripes(60)
+    before = torch.get_rng_state()
+    train_classifier(images, labels, steps=1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_features_of_a_sample_do_not_depend_on_its_batch():
+    images, labels = stripes(150)
+    classifier = train_classifier(images, labels, steps=3)
+    np.testing.assert_allclose(classifier(images)[0][:7], classifier(images[:7], batch_size=2)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_trained_once_and_a_damaged_file_is_made_anew(tmp_path, monkeypatch):
+    images, labels = stripes(120)
+    first = cached_classifier(images, labels, steps=2, cache_dir=tmp_path, progress=False)
+    (file,) = tmp_path.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("gan_ref.evaluation.classifier.train_classifier", None)  # calling it would fail
+        again = cached_classifier(images, labels, steps=2, cache_dir=tmp_path, progress=False)
+    np.testing.assert_array_equal(first(images)[0], again(images)[0])
+    assert (again.accuracy, again.held_out) == (first.accuracy, first.held_out)
+    file.write_bytes(file.read_bytes()[:1000])
+    np.testing.assert_array_equal(
+        cached_classifier(images, labels, steps=2, cache_dir=tmp_path, progress=False)(images)[0], first(images)[0]
+    )
+    cached_classifier(images, {**labels, "class": labels["class"][::-1]}, steps=2, cache_dir=tmp_path, progress=False)
+    assert len(list(tmp_path.iterdir())) == 2  # other labels, another classifier
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="GAN_REF_CACHE"):
+        cached_classifier(*stripes(40), steps=1, cache_dir=tmp_path / "file", progress=False)
+
+
+# Scores
+
+
+def test_real_data_scores_best_and_each_defect_lowers_its_own_score(scorer):
+    real, rng = scorer.reference, np.random.default_rng(0)
+    assert real["modes"] == 4 and real["inception"] > 3 and real["reverse_kl"] < 0.15
+    fresh = stripes(scorer.count, seed=9)[0]
+    good = scorer(fresh)
+    assert collapsed(good, real) is None
+    assert abs(good["kernel"]) < 4 * good["kernel_error"] + 4 * real["kernel_error"]
+
+    noisy = scorer(np.clip(fresh + rng.normal(0, 60, fresh.shape), 0, 255).astype(np.uint8))
+    assert noisy["frechet"] > 3 * good["frechet"] and noisy["precision"] < good["precision"]
+    assert merit(noisy) < merit(good)
+
+    one_mode = stripes(2000, seed=9)
+    one_mode = scorer(one_mode[0][one_mode[1]["class"] == 2][: scorer.count])
+    assert one_mode["modes"] == 1 and one_mode["inception"] < 1.3 and one_mode["recall"] < 0.5 * good["recall"]
+    assert one_mode["reverse_kl"] == pytest.approx(np.log(4), abs=0.4)
+
+
+def test_collapse_is_under_a_fifth_of_the_data(scorer):
+    same = np.repeat(scorer.held_out[:1], scorer.count, 0)
+    assert "apart" in collapsed(scorer(same), scorer.reference)
+    reference = {"modes": 10, "diversity": 5.0}
+    assert collapsed({"modes": 2, "diversity": 1.0}, reference) is None
+    assert collapsed({"modes": 1, "diversity": 5.0}, reference) == "samples cover 1 modes, the data 10"
+    assert "0.99 apart" in collapsed({"modes": 10, "diversity": 0.99}, reference)
+    assert collapsed({"diversity": float("nan")}, reference)
+
+
+def test_points_are_scored_by_their_modes():
+    scorer = Scorer(open_dataset("ring8"), open_dataset("ring8", split="test"), count=1000)
+    assert scorer.reference["modes"] == 8 and scorer.reference["high_quality"] > 0.97
+    one = scorer(np.repeat(scorer.held_out[:1], 1000, 0))
+    assert one["modes"] == 1 and one["reverse_kl"] == pytest.approx(np.log(8))
+    assert collapsed(one, scorer.reference) and merit(one) < merit(scorer.reference)
+    assert collapsed(scorer(np.full((10, 2), np.nan)), scorer.reference)
+
+
+def test_without_labels_scores_over_a_classifier_are_refused_with_the_reason(data):
+    scorer = Scorer(Dataset("plain", data.samples), count=100, progress=False)
+    assert set(scorer.reference) == {"pixel_precision", "pixel_recall", "diversity"}
+    report = make_report(scorer, stripes(100, seed=4)[0])
+    assert "no labels" in report["features"]["from"] and "no Fréchet" in report["features"]["from"]
+    assert {"support", "nearest_training_image"} <= set(report)
+
+
+def test_too_few_real_samples_are_an_error_of_the_user():
+    with pytest.raises(UserError, match="too few"):
+        Scorer(Dataset("plain", stripes(30)[0]), progress=False)
+
+
+# Report
+
+
+def test_the_report_sets_real_data_beside_the_samples(scorer, tmp_path):
+    samples = stripes(scorer.count, seed=5)[0]
+    samples[0] = scorer.dataset.samples[17]  # memorised
+    samples[1] = samples[2]  # repeated
+    report = make_report(scorer, samples)
+    assert report["real"]["held_out"] == scorer.count and "training data" in report["real"]["from"]
+    assert report["support"]["samples"]["closest"] == [1, 2, 0.0]
+    assert report["nearest_training_image"]["real"]["median_distance"] > 0  # a held-out image is not its own neighbour
+    said = text(report)
+    assert all(label in said for label, *_ in table(report)) and "shade 1" in said  # an accuracy per labelling
+    figure = draw_report(report, scorer, samples)
+    figure.savefig(tmp_path / "report.png", dpi=40)
+    assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
+def test_inception_without_weights_or_with_a_wrong_file_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="no Inception weights at .*download https.* --inception FILE"):
+        inception.load_inception(tmp_path / "none.pth")
+    (tmp_path / "wrong.pth").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="pip install|does not hold"):
+        inception.load_inception(tmp_path / "wrong.pth")
+
+
+def test_inception_features_have_the_published_shapes(tmp_path):
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    with pytest.MonkeyPatch.context() as patch:  # the shapes need no weights; nothing may be downloaded
+        patch.setattr(module, "load_state_dict_from_url", lambda *a, **k: {})
+        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda *a, **k: None)
+        network = module.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"])
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    features, probabilities = inception.load_inception(tmp_path / "weights.pth")(stripes(3)[0])
+    assert features.shape == (3, 2048) and probabilities["imagenet"].shape == (3, 1008)
+
+
+# The accuracies that the scores rely on
+
+
+@pytest.mark.skipif(not os.environ.get("GAN_REF_DATA"), reason="set GAN_REF_DATA to a folder that holds mnist10k/")
+def test_accuracy_on_mnist(tmp_path):
+    source = str(Path(os.environ["GAN_REF_DATA"]) / "mnist10k")
+    train, test = (open_dataset(source, 32, split=s, cache_dir=tmp_path, progress=False) for s in ("train", "test"))
+    scorer = Scorer(train, test, cache_dir=tmp_path, progress=False)
+    assert scorer.classifier.held_out == 2000 and scorer.classifier.accuracy["class"] >= 0.97
+
+
+@pytest.mark.skipif(not os.environ.get("GAN_REF_SLOW"), reason="set GAN_REF_SLOW=1: takes a minute")
+def test_accuracy_on_the_factors_of_faces(tmp_path):
+    train, test = (open_dataset("faces", 32, split=s, cache_dir=tmp_path, progress=False) for s in ("train", "test"))
+    accuracy = Scorer(train, test, cache_dir=tmp_path, progress=False).classifier.accuracy
+    assert all(accuracy[factor] >= 0.98 for factor in train.factors), accuracy
