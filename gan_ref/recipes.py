@@ -1,6 +1,6 @@
 """Published combinations, each a set of overrides of Config. Flags on the command line win over them.
 
-A recipe holds what its paper says of the game: losses, penalties, balance, normalisation, optimizer and rates.
+A recipe holds what its paper says of the game: losses, penalties, balance, normalisation, optimizer, rates.
 Image size, width, batch and length of a run follow the data and the device instead, so that every recipe runs
 anywhere. On two-dimensional data the networks are MLPs, without the norms that speak of feature maps.
 """
@@ -29,7 +29,8 @@ def _rmsprop(lr: float, decay: float) -> dict[str, Any]:
 
 
 # The article's networks, z of 512 numbers, and its code's RMSProp with learning rate 1e-3 and decay 0.9.
-_FACE_2015 = {"network": "face2015", "latent_dim": 512, "norm_d": "none", "d_dropout": 0.2} | _rmsprop(1e-3, 0.9)
+_FACE_2015 = {"network": "face2015", "latent_dim": 512, "norm_d": "none", "d_dropout": 0.2}
+_FACE_2015 |= _rmsprop(1e-3, 0.9)
 
 RECIPES: dict[str, Recipe] = {
     "dcgan": Recipe(
@@ -63,8 +64,8 @@ RECIPES: dict[str, Recipe] = {
         {"penalties": ("FeatureMatching(weight=1.0, rounds=2000)",)} | _adam(2e-4, 0.5),
     ),
     "improved": Recipe(
-        "minibatch discrimination, virtual batch norm, label smoothing, historical averaging: the row without labels",
-        "Salimans et al. 2016, table 3, −L+HA",
+        "minibatch discrimination, virtual batch norm, label smoothing, historical averaging",
+        "Salimans et al. 2016: −L+HA, the row of table 3 that needs no labels",
         {
             "objective": "NonSaturating(real_label=0.9)",
             "penalties": ("HistoricalAveraging",),
@@ -174,7 +175,7 @@ def listing() -> str:
 
 
 def check(config: Config, shape: tuple[int, ...]) -> None:
-    """Raise UserError, saying why, for settings that each make sense but not together, on samples of ``shape``."""
+    """Raise UserError, saying why, for settings that make no sense together on samples of ``shape``."""
     objective = build("objectives", config.objective)
     terms = [build("penalties", line) for line in config.penalties]
     pace, update = build("balance", config.balance), build("updates", config.update)
@@ -191,7 +192,7 @@ def check(config: Config, shape: tuple[int, ...]) -> None:
 
     # what a score means
     energy = isinstance(objective, objectives.EnergyBased)
-    refuse(energy and not config.autoencoder, "EnergyBased needs the energy of an autoencoder: add --autoencoder")
+    refuse(energy and not config.autoencoder, "EnergyBased needs an autoencoder's error: add --autoencoder")
     refuse(
         config.autoencoder and not energy,
         f"an autoencoder's score is minus an error, never above 0, which {name(objective)} cannot use: "
@@ -200,8 +201,8 @@ def check(config: Config, shape: tuple[int, ...]) -> None:
     follows = isinstance(pace, (balance.Margin, balance.Dynamic)) or has(penalties.AdaptiveL2)
     refuse(
         follows and not objective.log_odds,
-        f"Margin, Dynamic and AdaptiveL2 compare cross entropies, which scores under {name(objective)} are not "
-        "made for: take --objective NonSaturating",
+        f"Margin, Dynamic and AdaptiveL2 compare cross entropies, which scores under {name(objective)} are "
+        "not made for: take --objective NonSaturating",
     )
 
     # what holds a critic back
@@ -215,19 +216,20 @@ def check(config: Config, shape: tuple[int, ...]) -> None:
     )
     refuse(
         has(penalties.GradientPenalty) and images and config.norm_d == "batch" and not config.autoencoder,
-        "GradientPenalty is about the gradient at each sample, and batch norm in D makes a score depend on the "
-        "whole batch: take --norm-d none",
+        "GradientPenalty is about the gradient at each sample, and batch norm in D makes a score depend on "
+        "the whole batch: take --norm-d none",
     )
     refuse(
         has(penalties.GradientPenalty) and config.minibatch_discrimination,
-        "GradientPenalty is about the gradient at each sample, and minibatch discrimination makes a score depend "
-        "on the whole batch: leave one out",
+        "GradientPenalty is about the gradient at each sample, and minibatch discrimination makes a score "
+        "depend on the whole batch: leave one out",
     )
 
     # what the update rules can play
     together = isinstance(update, (updates.Simultaneous, updates.Consensus))
+    varies = isinstance(pace, (balance.Dynamic, balance.CriticWarmUp))
     refuse(
-        together and pace.steps(1) != (1, 1) or together and isinstance(pace, (balance.Dynamic, balance.CriticWarmUp)),
+        together and (varies or pace.steps(0) != (1, 1)),
         f"{name(update)} moves both players at the same moment, once a round: take --balance Fixed or Margin",
     )
     refuse(
@@ -243,7 +245,8 @@ def check(config: Config, shape: tuple[int, ...]) -> None:
     # what the networks have
     refuse(
         config.autoencoder and config.minibatch_discrimination,
-        "an autoencoder has no score layer for minibatch discrimination; EnergyBased's pulling-away term is its like",
+        "an autoencoder has no score layer for minibatch discrimination; EnergyBased's pulling-away term "
+        "does its work: leave it out",
     )
     refuse(
         config.autoencoder and images and config.norm_d not in ("batch", "none"),
@@ -253,7 +256,7 @@ def check(config: Config, shape: tuple[int, ...]) -> None:
         bool(config.d_noise) and (config.autoencoder or images and config.network == "face2015"),
         "this D has no noise layers: leave --d-noise out",
     )
-    refuse(bool(config.d_dropout) and config.autoencoder, "the autoencoder has no dropout: leave --d-dropout out")
+    refuse(config.autoencoder and bool(config.d_dropout), "an autoencoder has no dropout: leave it out")
     refuse(energy and config.batch_size == 1, "EnergyBased compares the samples of a batch: take 2 or more")
 
 

@@ -46,8 +46,6 @@ def test_d_sees_no_clean_sample():
 
 
 def test_the_games_generator_decides_it():
-    scores = [
-        play(Linear(1.0, 2.0), instance_noise=InstanceNoise(), rng=seeded(seed)).discriminate(normal(5, 2)).scores
-        for seed in (7, 7, 8)
-    ]
+    games = [play(Linear(1.0, 2.0), instance_noise=InstanceNoise(), rng=seeded(seed)) for seed in (7, 7, 8)]
+    scores = [game.discriminate(normal(5, 2)).scores for game in games]
     assert torch.equal(scores[0], scores[1]) and not torch.equal(scores[0], scores[2])

@@ -68,7 +68,8 @@ def test_least_squares():
     objective = objectives.LeastSquares(a=-1.0, b=1.0, c=0.0)
     d = 0.5 * mean((s - 1) ** 2 for s in REAL) + 0.5 * mean((s + 1) ** 2 for s in FAKE)
     assert objective.d_loss(outputs(*REAL), outputs(*FAKE)).item() == pytest.approx(d, rel=1e-12)
-    assert objective.g_loss(None, outputs(*FAKE)).item() == pytest.approx(0.5 * mean(s**2 for s in FAKE), rel=1e-12)
+    g = 0.5 * mean(s**2 for s in FAKE)
+    assert objective.g_loss(None, outputs(*FAKE)).item() == pytest.approx(g, rel=1e-12)
     assert objective.threshold == 0.0
     assert objectives.LeastSquares().threshold == 0.5
 
@@ -108,7 +109,8 @@ def test_energies_push_fakes_only_up_to_the_margin():
 
 def test_the_pulling_away_term_is_the_mean_squared_cosine_of_pairs():
     codes = normal(5, 7)
-    cosines = [torch.nn.functional.cosine_similarity(a, b, dim=0) ** 2 for a, b in itertools.permutations(codes, 2)]
+    pairs = itertools.permutations(codes, 2)
+    cosines = [torch.nn.functional.cosine_similarity(a, b, dim=0) ** 2 for a, b in pairs]
     assert objectives.pulling_away(codes).item() == pytest.approx(sum(cosines).item() / 20, rel=1e-12)
     fake = outputs(-1.0, -1.0, -1.0, -1.0, -1.0, features=codes)
     loss = objectives.EnergyBased(pulling_away=0.1).g_loss(None, fake)
@@ -131,7 +133,7 @@ def test_fishers_losses_and_its_multipliers_step():
     game.d.descend(turn)
     assert objective.multiplier.item() == pytest.approx(0.3 - 0.1 * slack, rel=1e-12)
     game.g.descend(game.g_loss(normal(4, 2), game.generate(normal(4, 3))))
-    assert objective.multiplier.item() == pytest.approx(0.3 - 0.1 * slack, rel=1e-12), "G's step is none of λ's business"
+    assert objective.multiplier.item() == pytest.approx(0.3 - 0.1 * slack, rel=1e-12), "G's step moved λ"
 
 
 def test_fishers_constraint_tends_to_one():

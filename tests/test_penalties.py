@@ -88,13 +88,15 @@ def test_dragans_perturbation_is_half_the_batchs_deviation_at_most():
 def test_penalties_differentiate_the_d_they_are_asked_about():
     terms = [penalties.GradientPenalty(), penalties.R1(), penalties.DRAGAN(), penalties.L2(2.0)]
     game = play(Linear(*W), penalties=terms)
-    turn = game.d_loss(normal(4, 2), normal(4, 2, seed=1), parameters={"w": torch.tensor([0.0, 2.0]).double()})
+    other = {"w": torch.tensor([0.0, 2.0]).double()}
+    turn = game.d_loss(normal(4, 2), normal(4, 2, seed=1), parameters=other)
     found = {name: term.item() for name, term in turn.terms.items()}
     assert found == pytest.approx({"GradientPenalty": 10.0, "R1": 20.0, "DRAGAN": 10.0, "L2": 4.0})
 
 
 def test_weights_are_clipped_after_each_step_of_d_alone():
-    game = play(Critic(batch_norm=True), penalties=[penalties.WeightClip(limit=0.01)], objective=Wasserstein())
+    clip = penalties.WeightClip(limit=0.01)
+    game = play(Critic(batch_norm=True), penalties=[clip], objective=Wasserstein())
     d, g = Alternating()(game, Fixed(), batches())
     assert max(p.abs().max() for p in game.d.parameters) == 0.01
     assert min(p.abs().max() for p in game.g.parameters) > 0.01
@@ -116,7 +118,7 @@ def test_the_adaptive_coefficient_follows_gs_error():
     penalty = penalties.AdaptiveL2().double()
 
     def after(error: float) -> float:
-        score = -torch.log(torch.expm1(torch.tensor([error], dtype=torch.float64)))  # softplus(−score) = error
+        score = -torch.tensor([error], dtype=torch.float64).expm1().log()  # softplus(−score) = error
         output = Output(score, score[:, None])
         penalty.after_round(None, Turn("G", score, score, None, output, score.sum(), score.sum()))
         return penalty.weight.item()
@@ -201,7 +203,8 @@ def test_feature_matching_grows_over_its_rounds():
     sizes = []
     for game.step in (0, 5, 10, 40):
         turn = g_turn(game)
-        distance = (normal(6, 2).mean(0) - turn.fake.mean(0)).square().sum().item()  # D's features are the points
+        # D's features are the points themselves
+        distance = (normal(6, 2).mean(0) - turn.fake.mean(0)).square().sum().item()
         sizes.append(turn.terms["FeatureMatching"].item() / distance)
     assert sizes == pytest.approx([0, 1, 2, 2])
     assert penalties.FeatureMatching(weight=2.0).rounds == 0

@@ -70,11 +70,12 @@ def sgd(module: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
     return torch.optim.SGD(module.parameters(), lr)
 
 
-def play(discriminator: nn.Module | None = None, generator: nn.Module | None = None, optimizer=sgd, **parts) -> Game:
+def play(discriminator: nn.Module | None = None, generator: nn.Module | None = None, optimizer=sgd, **parts):
     """A prepared game of these networks; ``parts`` are further arguments of Game."""
     generator, discriminator = generator or Points(), discriminator or Critic()
     parts = {"objective": NonSaturating(), "rng": seeded(3)} | parts
-    game = Game(Player(generator, optimizer(generator)), Player(discriminator, optimizer(discriminator)), **parts)
+    players = (Player(network, optimizer(network)) for network in (generator, discriminator))
+    game = Game(*players, **parts)
     game.prepare()
     return game
 

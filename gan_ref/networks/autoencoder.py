@@ -1,9 +1,9 @@
 """A discriminator that reconstructs what it sees (Zhao, Mathieu & LeCun 2017, EBGAN, §2.3).
 
 Its energy is the distance between a sample and its reconstruction, E(x) = ‖Dec(Enc(x)) − x‖₂, and its
-score is −E(x), so that larger is more real as for every D here. For images the layers are theirs of appendix C,
-4×4 convolutions of stride 2 with batch norm, (w)-(2w)-(4w) and back at 64×64; for points, an MLP with one layer
-to decode, as in their §4.1.
+score is −E(x), so that larger is more real as for every D here. For images the layers are theirs of
+appendix C, 4×4 convolutions of stride 2 with batch norm, (w)-(2w)-(4w) and back at 64×64; for points, an MLP
+with one layer to decode, as in their §4.1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Discriminator(nn.Module):
         up: list[nn.Module] = []
         for k, (outer, inner) in enumerate(zip(filters, filters[1:])):
             own = "none" if k == 0 else norm  # neither what comes in is normalised nor what goes out
-            down += [nn.Conv2d(outer, inner, 4, stride=2, padding=1), *normalised(own, inner, 0.2, norm_decay)]
+            down += [nn.Conv2d(outer, inner, 4, stride=2, padding=1)]
+            down += normalised(own, inner, 0.2, norm_decay)
             up = [*([] if k == 0 else normalised(own, outer, 0.2, norm_decay)), *up]
             up = [nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1), *up]
         self.encode, self.decode = nn.Sequential(*down), nn.Sequential(*up)

@@ -1,8 +1,8 @@
 """The face network of Larsen & Sønderby (2015, "Generating faces with Torch").
 
-G upsamples by repeating pixels and convolves; D convolves and takes maxima, with dropout of whole feature maps
-and no batch norm. At 64×64 and width 128 these are the authors' layers, and at other sizes their pattern; G has
-four times D's filters, so that a D of the same ``width`` is no match for it. Weights begin as Torch's did,
+G upsamples by repeating pixels and convolves; D convolves and takes maxima, with dropout of whole feature
+maps and no batch norm. At 64×64 and width 128 these are the authors' layers, and at other sizes their
+pattern; G has four times the filters of a D of the same ``width``. Weights begin as Torch's did,
 U(−1/√n, 1/√n) for n inputs, which is PyTorch's own default.
 """
 
@@ -21,7 +21,7 @@ def stages(image_size: int) -> int:
 
 
 class Generator(nn.Module):
-    """z (N, Z) → image (N, C, S, S); the last layer is linear, and samples are clipped to [−1, 1] when shown."""
+    """z (N, Z) → image (N, C, S, S), from a linear layer: samples are clipped to [−1, 1] when shown."""
 
     def __init__(
         self, image_size: int, channels: int, width: int = 128, latent_dim: int = 512, norm: str = "batch"
@@ -44,9 +44,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """image (N, C, S, S) → Output: score (N,), features (N, 8·width).
 
-    ``norm`` is "none" in the article, and "batch" in its panel A, where D becomes too good; the others are as in
-    dcgan.Discriminator. ``dropout`` is of feature maps (0.2 in the article); with any, half of the features are
-    dropped too.
+    ``norm`` is "none" in the article, and "batch" in its panel A, where D becomes too good; the others are as
+    in dcgan.Discriminator. ``dropout`` is of feature maps (0.2 in the article); with any, half of the
+    features are dropped too.
     """
 
     def __init__(
@@ -64,13 +64,14 @@ class Discriminator(nn.Module):
         filters = [channels, *(first * (k + 1) for k in range(stages(image_size)))]  # 32, 64, 96 at 64×64
         layers: list[nn.Module] = []
         for before, after in zip(filters, filters[1:]):
-            layers += [convolution(before, after, 5, padding=2), *normalised(norm, after, 0.0, 0.9), nn.MaxPool2d(2)]
-            layers += [SpatialDropout(dropout)] if dropout else []
+            layers += [convolution(before, after, 5, padding=2), *normalised(norm, after, 0.0, 0.9)]
+            layers += [nn.MaxPool2d(2), *([SpatialDropout(dropout)] if dropout else [])]
         layers += [nn.Flatten(), nn.Linear(filters[-1] * 8 * 8, 8 * width), nn.ReLU(inplace=True)]
         layers += [Dropout(0.5)] if dropout else []
         self.trunk = nn.Sequential(*layers)
         self.similarity = MinibatchDiscrimination(8 * width) if minibatch_discrimination else nn.Identity()
-        self.score = nn.Linear(8 * width + (self.similarity.num_kernels if minibatch_discrimination else 0), 1)
+        seen = 8 * width + (self.similarity.num_kernels if minibatch_discrimination else 0)
+        self.score = nn.Linear(seen, 1)
         if norm == "spectral":
             for layer in [*self.modules()]:
                 if isinstance(layer, (nn.Conv2d, nn.Linear)):

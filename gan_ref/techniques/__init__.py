@@ -46,17 +46,18 @@ def build(kind: str, spec: str) -> nn.Module:
         else:
             raise ValueError
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        raise UserError(f"{spec!r} is not a technique: write a name with keyword arguments, as in 'R1(weight=10)'")
+        raise UserError(f"{spec!r} is not a technique: write one as in 'R1(weight=10)'")
     known = choices(kind)
     if name not in known:
         raise UserError(f"no {name!r} among the {kind}: choose from {', '.join(sorted(known))}")
     parameters = inspect.signature(known[name].__init__).parameters
-    takes = {word: p for word, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD and word != "self"}
+    named = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+    defaults = {p.name: p.default for p in named}
     for word, value in arguments.items():
-        if word not in takes:
-            raise UserError(f"{name} takes {', '.join(takes) or 'no arguments'}; not {word!r}")
-        if type(value) not in _fits(takes[word].default):
-            raise UserError(f"{name}: {word}={value!r} is not of the kind of its default, {takes[word].default!r}")
+        if word not in defaults:
+            raise UserError(f"{name} takes {', '.join(defaults) or 'no arguments'}; not {word!r}")
+        if type(value) not in _fits(defaults[word]):
+            raise UserError(f"{name}: {word}={value!r} is not of the kind of its default, {defaults[word]!r}")
         if not abs(value) < 1e18:  # infinity and NaN are written as literals too: 1e999 − 1e999
             raise UserError(f"{name}: {word} must be an ordinary number")
     try:

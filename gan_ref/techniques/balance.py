@@ -15,7 +15,7 @@ from gan_ref.techniques.game import Turn
 
 
 class Fixed(nn.Module):
-    """k_D steps of D, then k_G steps of G, each round (Goodfellow et al. 2014, Algorithm 1: k_D = k, k_G = 1)."""
+    """k_D steps of D, then k_G steps of G, each round (Goodfellow et al. 2014, Algorithm 1, with k_G = 1)."""
 
     def __init__(self, d_steps: int = 1, g_steps: int = 1):
         super().__init__()
@@ -33,7 +33,7 @@ class Fixed(nn.Module):
 
 
 class CriticWarmUp(Fixed):
-    """k_D = 5, but 100 in each of the first 25 rounds and in every 500th (the authors' code of Arjovsky et al. 2017).
+    """k_D = 5, but 100 in the first 25 rounds and every 500th (Arjovsky et al. 2017, in the authors' code).
 
     The critic is brought near its optimum before G's first steps and now and then after them.
     """
@@ -50,16 +50,16 @@ class CriticWarmUp(Fixed):
 
 
 def errors(d: Turn) -> tuple[float, float]:
-    """D's cross entropies on reals and on fakes, −E log σ(s(x)) and −E log(1 − σ(s(G(z)))); log 2 is a guess."""
+    """D's cross entropies on reals and on fakes: −E log σ(s(x)), −E log(1 − σ(s(G(z)))). A guess: log 2."""
     on_reals, on_fakes = F.softplus(-d.real_output.scores), F.softplus(d.fake_output.scores)
     return tuple(torch.stack([on_reals.mean(), on_fakes.mean()]).tolist())  # one transfer from the device
 
 
 class Margin(Fixed):
-    """A player too far ahead waits (Larsen & Sønderby 2015, "Generating faces with Torch": panel B; margin 0.3).
+    """A player too far ahead waits (Larsen & Sønderby 2015, "Generating faces with Torch", panel B).
 
-    D is skipped when either of its errors (see ``errors``) is under the margin, G when either is over
-    1 − margin; when that would stop both, both move. A skipped player's optimizer does not move either.
+    Their margin is 0.3. D is skipped when either of its errors (see ``errors``) is under the margin, G when
+    either is over 1 − margin; if that would stop both, both move. A skipped player's optimizer stands still.
     """
 
     def __init__(self, margin: float = 0.3):
@@ -73,11 +73,12 @@ class Margin(Fixed):
 
 
 class Dynamic(Fixed):
-    """k_D : k_G follows the losses: whoever is behind moves ``steps`` times in the next round, the other once.
+    """k_D : k_G follows the losses: the player behind moves ``steps`` times in the next round.
 
-    D is behind while the mean of its two errors (see ``errors``) is over ``high``, where it does little better
-    than guess (log 2 ≈ 0.69), G while it is under ``low``. After "while loss D > A: train D; while loss G > B:
-    train G" (Chintala et al. 2016, "How to train a GAN?", 14, with their "not sure"); the numbers are ours.
+    D is behind while the mean of its two errors (see ``errors``) is over ``high``, where it does little more
+    than guess (log 2 ≈ 0.69), G while it is under ``low``. After "while loss D > A: train D; while loss G >
+    B: train G" (Chintala et al. 2016, "How to train a GAN?", 14, "not sure" by their own word); the numbers
+    are ours.
     """
 
     def __init__(self, low: float = 0.3, high: float = 0.65, steps: int = 3):

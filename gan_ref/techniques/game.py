@@ -134,7 +134,7 @@ class Game:
         return Output(*(None if value is None else _full(value) for value in output))
 
     def see_reference(self, parameters: Mapping[str, Tensor] | None = None) -> None:
-        """Let D's virtual batch norm, if it has any, see the reference batch at the weights about to be used."""
+        """Let D's virtual batch norm, if any, see the reference batch at the weights about to be used."""
         if _has_virtual_norm(self.d.module):
             with self.autocast(), reference_pass(self.d.module):
                 self._call_d(self.reference[0], parameters)
@@ -153,7 +153,7 @@ class Game:
         labels: Tensor | None = None,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> Turn:
-        """What D minimises on one batch of reals and one of fakes. Detach ``fake`` unless G is differentiated."""
+        """What D minimises on a batch of reals and one of fakes: detached, unless G is differentiated too."""
         self.see_reference(parameters)
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
@@ -163,7 +163,7 @@ class Game:
         return self._with_penalties(Turn("D", real, fake, real_output, fake_output, loss, loss, parameters))
 
     def g_loss(self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Turn:
-        """What G minimises; the gradient reaches G through ``fake`` (and ``parameters``, if they depend on G)."""
+        """What G minimises; its gradient comes through ``fake``, and ``parameters`` if they depend on G."""
         self.see_reference(parameters)
         sees_reals = any(part.g_sees_reals for part in (self.objective, *self.g_penalties))
         real_output = self.discriminate(real, parameters) if sees_reals else None
@@ -180,7 +180,7 @@ class Game:
         return turn
 
     def weights(self, turn: Turn) -> list[Tensor]:
-        """The parameters that the loss of ``turn`` is a function of: its player's own, or those put in their place."""
+        """What the loss of ``turn`` is a function of: its player's parameters, or those in their place."""
         if turn.player == "G" or turn.parameters is None:
             return (self.g if turn.player == "G" else self.d).parameters
         own = self.d.module.named_parameters()
@@ -192,5 +192,5 @@ def _has_virtual_norm(network: nn.Module) -> bool:
 
 
 def _full(x: Tensor) -> Tensor:
-    """Losses and statistics are computed in float32, whatever the networks run in (float64 stays what it is)."""
+    """Losses and statistics are computed in float32, whatever the networks run in (or in float64)."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -81,9 +81,9 @@ def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
 class FeatureMatching(NonSaturating):
     """G matches the mean of D's features instead of fooling D (Salimans et al. 2016, §3.1).
 
-    L_G = ‖E f(x) − E f(G(z))‖²₂ with f the layer before D's last; D's loss is the original one. To add the term
-    to an adversarial loss of G instead, use the penalty of the same name. (The authors' code trains with the
-    mean absolute difference; this is the paper's equation.)
+    L_G = ‖E f(x) − E f(G(z))‖²₂ with f the layer before D's last; D's loss is the original one. To add the
+    term to an adversarial loss of G instead, use the penalty of the same name. (The authors' code trains with
+    the mean absolute difference; this is the paper's equation.)
     """
 
     g_sees_reals = True
@@ -116,7 +116,7 @@ class LeastSquares(Objective):
 
 
 class Hinge(Objective):
-    """L_D = E max(0, 1 − s(x)) + E max(0, 1 + s(G(z))),   L_G = −E s(G(z))  (Miyato et al. 2018, eqs. 16–17)."""
+    """L_D = E max(0, 1 − s(x)) + E max(0, 1 + s(G(z))), L_G = −E s(G(z)) (Miyato et al. 2018, eqs. 16–17)."""
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
         return F.relu(1 - real.scores).mean() + F.relu(1 + fake.scores).mean()
@@ -183,13 +183,13 @@ def pulling_away(codes: Tensor) -> Tensor:
 
 
 class EnergyBased(Objective):
-    """D is an autoencoder and its score minus the reconstruction error E(x) (Zhao et al. 2017, EBGAN, eqs. 1–2, §2.3).
+    """D is an autoencoder, its score minus the reconstruction error E(x) (Zhao et al. 2017, EBGAN, §2).
 
     L_D = E[E(x)] + E[max(0, m − E(G(z)))],   L_G = E[E(G(z))] + w·f_PT,   E(x) = ‖Dec(Enc(x)) − x‖₂.
 
-    f_PT is the pulling-away term on the codes Enc(G(z)), with w = 0.1. The margin m is in units of the pixels'
-    Euclidean distance, and so grows with the square root of their number: the paper takes 10 for MNIST (its
-    §4.1, our default), 20 for CelebA and 80 for LSUN at 64×64.
+    f_PT is the pulling-away term on the codes Enc(G(z)), with w = 0.1. The margin m is a Euclidean distance
+    between images, and so grows with the square root of their number of pixels: the paper takes 10 for MNIST
+    (its §4.1, our default), 20 for CelebA and 80 for LSUN at 64×64.
     """
 
     threshold = None

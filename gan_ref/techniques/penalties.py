@@ -1,7 +1,7 @@
 """Terms added to a player's loss, and rules that hold after its steps.
 
-A penalty names its ``players`` ("D", "G" or "DG") and is called as ``penalty(game, turn)`` for each evaluation
-of such a player's loss. What it remembers between steps lives in buffers, and so in checkpoints.
+A penalty names its ``players`` ("D", "G" or "DG") and is called as ``penalty(game, turn)`` for each
+evaluation of such a player's loss. What it remembers between steps lives in buffers, and so in checkpoints.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Penalty(nn.Module):
 
 
 class WeightClip(Penalty):
-    """Clamp each of D's parameters to [−c, c] after its step (Arjovsky et al. 2017, Algorithm 1: c = 0.01)."""
+    """Clamp D's parameters to [−c, c] after its steps (Arjovsky et al. 2017, Algorithm 1: c = 0.01)."""
 
     def __init__(self, limit: float = 0.01):
         super().__init__()
@@ -62,9 +62,10 @@ def uniform(like: Tensor, rng: torch.Generator | None, per_sample: bool = False)
 
 
 class GradientPenalty(Penalty):
-    """λ·E (‖∇ₓ̂ D(x̂)‖₂ − 1)²,  x̂ = εx + (1 − ε)G(z), ε ~ U[0, 1] a sample (Gulrajani et al. 2017, eq. 3; λ = 10).
+    """λ·E (‖∇ₓ̂ D(x̂)‖₂ − 1)² between reals and fakes (Gulrajani et al. 2017, eq. 3; λ = 10).
 
-    Each sample's own gradient norm is meant, so D must not mix the samples of a batch: no batch norm (their §4).
+    x̂ = εx + (1 − ε)G(z) with ε ~ U[0, 1] a sample. Each sample's own gradient norm is meant, so D must not
+    mix the samples of a batch: no batch norm (their §4).
     """
 
     second_order = True
@@ -84,8 +85,9 @@ class GradientPenalty(Penalty):
 class DRAGAN(Penalty):
     """λ·E (‖∇ₓ̂ D(x̂)‖₂ − 1)² around the data (Kodali et al. 2017; λ = 10).
 
-    As in the authors' code: x' = x + c·std(x)·u with c = 0.5, std over all numbers of the batch and u ~ U[0, 1]
-    a pixel; x̂ = x + α(x' − x) with α ~ U[0, 1] a sample. (The later paper writes x + δ with δ ~ N(0, cI).)
+    As in the authors' code: x' = x + c·std(x)·u with c = 0.5, std over all numbers of the batch and
+    u ~ U[0, 1] a pixel; x̂ = x + α(x' − x) with α ~ U[0, 1] a sample. (The later paper writes x + δ with
+    δ ~ N(0, cI).)
     """
 
     second_order = True
@@ -140,11 +142,11 @@ class L2(Penalty):
 
 
 class AdaptiveL2(L2):
-    """(w/2)·‖θ_D‖² with w following G's error e = −E log σ(s(G(z))) (Larsen & Sønderby 2015, "Generating faces
-    with Torch": panel C of their figure).
+    """L2 with w following G's error (Larsen & Sønderby 2015, "Generating faces with Torch", panel C).
 
-    After each round w rises by ``change`` = 1e-5 if e > ``high`` = 1.3 and falls by it if e < ``low`` = 0.9, never
-    below 0, where it starts: D is held just a little better than G (at e = log 2 ≈ 0.69 it could only guess).
+    The error is e = −E log σ(s(G(z))). After each round w rises by ``change`` = 1e-5 if e > ``high`` = 1.3
+    and falls by it if e < ``low`` = 0.9, never below 0, where it starts: D is held just a little better than
+    G (at e = log 2 ≈ 0.69 it could only guess).
     """
 
     def __init__(self, change: float = 1e-5, high: float = 1.3, low: float = 0.9):
@@ -164,8 +166,8 @@ class AdaptiveL2(L2):
 class HistoricalAveraging(Penalty):
     """‖θ − (1/t) Σ_{i=1}^t θ[i]‖² in the loss of both players (Salimans et al. 2016, §3.3).
 
-    θ[1] is where the player starts and θ[i + 1] where its i-th step led. The mean is kept up to date after each
-    step, θ̄ ← θ̄ + (θ − θ̄)/t, so that memory does not grow with time; it is a constant of the loss.
+    θ[1] is where the player starts and θ[i + 1] where its i-th step led. The mean is kept up to date after
+    each step, θ̄ ← θ̄ + (θ − θ̄)/t, so that memory does not grow with time; it is a constant of the loss.
     """
 
     players = "DG"
@@ -218,9 +220,9 @@ class LocalStability(Penalty):
 class FeatureMatching(Penalty):
     """w_t·‖E f(x) − E f(G(z))‖²₂ added to G's adversarial loss (after Salimans et al. 2016, §3.1).
 
-    In place of that loss (the objective of the same name) it can leave D without resistance, its loss falling to
-    zero at once; added to it, it steadies G. w_t rises linearly from 0 to ``weight`` over the first ``rounds``
-    rounds; with 0 it is ``weight`` from the start.
+    In place of that loss (the objective of the same name) it can leave D without resistance, its loss falling
+    to zero at once; added to it, it steadies G. w_t rises linearly from 0 to ``weight`` over the first
+    ``rounds`` rounds; with 0 it is ``weight`` from the start.
     """
 
     players = "G"

@@ -31,7 +31,8 @@ def step(
     Raises ValueError for another optimizer than Adam, RMSprop and SGD, or for an option that no Config sets.
     """
     (group,) = optimizer.param_groups
-    used = [name for name in ("weight_decay", "amsgrad", "centered", "nesterov", "maximize") if group.get(name)]
+    options = ("weight_decay", "amsgrad", "centered", "nesterov", "maximize")
+    used = [name for name in options if group.get(name)]
     rule = RULES.get(type(optimizer))
     if rule is None or used or (rule is rmsprop and group["momentum"]):
         raise ValueError(f"cannot differentiate through {type(optimizer).__name__} {' '.join(used)}".rstrip())
@@ -40,7 +41,7 @@ def step(
 
 
 def root(x: Tensor) -> Tensor:
-    """√x, with derivative 0 instead of ∞ at 0: a weight that had no gradient yet (a dead ReLU's) asks for none."""
+    """√x, with derivative 0 instead of ∞ at 0: a weight without gradient (a dead ReLU's) asks for none."""
     return x.clamp_min(torch.finfo(x.dtype).tiny).sqrt()
 
 

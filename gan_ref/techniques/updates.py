@@ -44,8 +44,10 @@ class Alternating(nn.Module):
 
 
 class Simultaneous(nn.Module):
-    """Both gradients at the same point, then both steps (Mescheder et al. 2017, Algorithm 1): the game that the
-    theory of its dynamics speaks of."""
+    """Both gradients at the same point, then both steps (Mescheder et al. 2017, Algorithm 1).
+
+    It is the game that the theory of GANs' dynamics speaks of.
+    """
 
     second_order = False
 
@@ -102,10 +104,10 @@ class Unrolled(Simultaneous):
 
 
 class Consensus(nn.Module):
-    """Both players also descend ½γ‖v‖²: they look for agreement (Mescheder et al. 2017, "The numerics of GANs").
+    """Both players also descend ½γ‖v‖²: they look for agreement (Mescheder et al. 2017, Algorithm 2).
 
     With v = (∇_{θ_G} L_G, ∇_{θ_D} L_D) and v' its Jacobian, each steps along v + γ·v'ᵀv, simultaneously
-    (Algorithm 2; γ = 10 in their experiments): eigenvalues of v' that turn are pushed to contract.
+    (γ = 10 in their experiments): eigenvalues of v' that turn are pushed to contract.
     """
 
     second_order = True
