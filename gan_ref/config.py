@@ -37,14 +37,17 @@ class Config:
     data: str = _setting("faces", "faces, ring8, grid25, or the path of a folder, .zip, .npz, MNIST or CIFAR-10")
     image_size: int | None = _setting(None, f"side in pixels, a power of two from 16 to 256; {AUTO}", low=1)
     channels: int | None = _setting(None, "1 for gray, 3 for colour; what the data is unless given", low=1, high=3)
+    labels_per_class: int = _setting(0, "samples of each class whose labels D may see; 0: no classes", low=0, high=10**6)
     flip: bool = _setting(False, "mirror half of the images (not for digits or text)")
 
     # the networks
-    network: str = _setting("dcgan", "the image networks", choices=("dcgan", "face2015"))
+    network: str = _setting(
+        "dcgan", "the image networks", choices=("dcgan", "face2015", "improved-dense", "improved-conv")
+    )
     width: int | None = _setting(None, f"filters in the layer beside the image; {AUTO}", low=1, high=1024)
     d_width: int | None = _setting(None, "the same for D; --width unless given", low=1, high=1024)
     layers: int = _setting(3, "hidden layers of the networks for two-dimensional data", low=1, high=16)
-    latent_dim: int = _setting(100, "numbers in z", low=1, high=4096)
+    latent_dim: int | None = _setting(None, f"numbers in z; {AUTO}", low=1, high=4096)
     norm_g: str = _setting("batch", "normalisation in G", choices=("batch", "virtual", "none"))
     norm_d: str = _setting(
         "batch", "normalisation in D", choices=("batch", "virtual", "spectral", "weight", "none")
@@ -55,6 +58,7 @@ class Config:
     d_noise: float = _setting(0.0, "standard deviation of Gaussian noise between D's layers", low=0.0, high=10.0)
     d_dropout: float = _setting(0.0, "probability of dropping a feature map in D", low=0.0, high=0.95)
     ema: float = _setting(0.999, "decay of the average of G's weights that draws samples; 0 for none", low=0, high=1)
+    d_ema: float = _setting(0.0, "the same for D's, where D is a classifier that is tested", low=0, high=1)
 
     # what each player minimises, and how the game is played
     objective: str = _setting("NonSaturating", "the players' losses")
@@ -77,9 +81,10 @@ class Config:
         "auto", "of the convolutions; losses, statistics and weights are float32 always",
         choices=("auto", "float32", "bfloat16"),
     )  # fmt: skip
-    log_every: int = _setting(20, "steps between lines of metrics.jsonl", low=1, high=10**9)
-    sample_every: int = _setting(200, "steps between sample pictures", low=1, high=10**9)
-    checkpoint_every: int = _setting(500, "steps between checkpoints", low=1, high=10**9)
+    log_every: int | None = _setting(None, f"steps between lines of metrics.jsonl; {AUTO}", low=1, high=10**9)
+    sample_every: int | None = _setting(None, f"steps between sample pictures; {AUTO}", low=1, high=10**9)
+    checkpoint_every: int | None = _setting(None, f"steps between checkpoints; {AUTO}", low=1, high=10**9)
+    every: int = _setting(0, "steps between scores of the samples, keeping the best checkpoint; 0: none", low=0, high=10**9)
     walk: bool = _setting(True, "render walk.gif at the end")
 
     def __post_init__(self) -> None:

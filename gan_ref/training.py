@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan_ref import checkpoint, imaging, recipes
+from gan_ref import checkpoint, imaging, plane, recipes
 from gan_ref.config import Config
 from gan_ref.data import Batches, Dataset, open_dataset
 from gan_ref.data.mixtures import MIXTURES
@@ -43,6 +44,10 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
         run.restore(state)
     prepare_folder(folder, config)
     monitor = Monitor(folder, run.game.step, config.steps, config.batch_size)
+    scores = Scores(run, folder, monitor) if config.every else None
+    film = plane.Film(folder, run.game.step, config.steps) if run.in_plane else None
+    if film and run.game.step == 0:
+        film.add(0, run.picture())
     try:
         with interruptions() as signals:
             while run.game.step < config.steps and not signals:
@@ -54,8 +59,12 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
                 monitor.advance(step)
                 last = step == config.steps or bool(signals)
                 run.watch(d.loss, g.loss, folder)
-                if step % config.log_every == 0 or step == config.steps:
-                    monitor.log(numbers(measure(run.game, d, g)), d.real_output.scores, d.fake_output.scores)
+                scoring = scores is not None and (step % config.every == 0 or step == config.steps)
+                if scoring or step % config.log_every == 0 or step == config.steps:
+                    values = numbers(measure(run.game, d, g)) | run.scores() | (scores(run) if scoring else {})
+                    monitor.log(values, d.real_output.scores, d.fake_output.scores)
+                if film and film.wants(step):
+                    film.add(step, run.picture())
                 if step % config.sample_every == 0 or step == config.steps:
                     imaging.write_png(folder / "samples" / f"{step:06}.png", run.picture())
                     monitor.curves()
@@ -64,6 +73,8 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
                     checkpoint.save(folder / "checkpoint.pt", run.state_dict())
         if signals and run.game.step < config.steps:
             raise Stopped(signals[0], run.game.step, folder)
+        if film:
+            film.develop()
     finally:
         monitor.close()
 
@@ -75,20 +86,33 @@ class Run:
     """The game with everything that must survive a crash for the next step to be the same."""
 
     def __init__(self, config: Config, dataset: Dataset):
-        self.config, self.dataset = config, dataset
+        self.config, self.dataset, test = config, dataset, None
+        if config.labels_per_class:
+            self.dataset, test = dataset, self.test = with_test(config, dataset)
         self.device = torch.device(config.device)
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
-        self.batches = Batches(dataset, config.batch_size, config.seed, self.device, config.flip)
+        self.batches = self._batches()
         self.game = self._build_game()
         self.update, self.balance = build("updates", config.update), build("balance", config.balance)
         self.average = Average(self.game.g.module, config.ema)
-        self.samples_z = self._fixed_z(SAMPLES, purpose=1)
+        self.classifier = Average(self.game.d.module, config.d_ema) if test is not None else None
+        self.in_plane = dataset.means is not None
+        self.samples_z = self.fixed_z(plane.SAMPLES if self.in_plane else SAMPLES, purpose=1)
         self.bad = torch.zeros((), dtype=torch.int64, device=self.device)  # the first step with a bad loss
+
+    def _batches(self) -> Batches | PartlyLabelled:
+        config = self.config
+        if config.labels_per_class:
+            return PartlyLabelled(
+                self.dataset, config.labels_per_class, config.batch_size, config.seed, self.device, config.flip
+            )
+        return Batches(self.dataset, config.batch_size, config.seed, self.device, config.flip)
 
     def _build_game(self) -> Game:
         config, shape = self.config, self.dataset.shape
+        classes = len(self.dataset.classes) if config.labels_per_class else 0
         generator = build_generator(config, shape).to(self.device)
-        discriminator = build_discriminator(config, shape).to(self.device)
+        discriminator = build_discriminator(config, shape, classes).to(self.device)
         for network in (generator, discriminator):
             seed_noise(network, self.rng)
         game = Game(
@@ -99,7 +123,7 @@ class Run:
             build("noise", config.instance_noise) if config.instance_noise else None,
             rng=self.rng,
             autocast=self._autocast,
-            reference=(self.batches.take(config.batch_size)[0], self._fixed_z(config.batch_size, purpose=2)),
+            reference=(self.batches.take(config.batch_size)[0], self.fixed_z(config.batch_size, purpose=2)),
         )
         game.prepare()
         return game
@@ -109,21 +133,33 @@ class Run:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
-    def _fixed_z(self, count: int, purpose: int) -> Tensor:
+    def fixed_z(self, count: int, purpose: int) -> Tensor:
         rng = torch.Generator().manual_seed(self.config.seed * 16 + purpose & 2**63 - 1)
         return torch.randn(count, self.config.latent_dim, generator=rng).to(self.device)
 
     def draw(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """A fresh batch of reals (N, C, H, W), their labels, and z (N, Z)."""
+        """A fresh batch of reals (N, C, H, W), their labels, and z (N, Z). Where few samples are labelled: see
+        PartlyLabelled."""
         real, labels = self.batches.next()
-        z = torch.randn(len(real), self.config.latent_dim, generator=self.rng, device=self.device)
+        z = torch.randn(self.config.batch_size, self.config.latent_dim, generator=self.rng, device=self.device)
         return real, labels, z
 
-    def picture(self):
-        """The samples of the same 64 z, by the averaged G: uint8 (8·S, 8·S, C)."""
+    def picture(self) -> np.ndarray:
+        """The samples of the same 64 z, by the averaged G: uint8 (8·S, 8·S, C). Of points: see plane.picture."""
+        if self.in_plane:
+            game = self.game
+            return plane.picture(
+                game.g.module, game.d.module, game.objective, self.samples_z, self.dataset, game.step
+            )
         set_reference(self.average.module, self.game.reference[1])
         images = imaging.generate(self.average.module, [self.samples_z])
         return imaging.grid(next(images), 8, 8)
+
+    def scores(self) -> dict[str, float]:
+        """How well the data's modes are covered, where they are known: in the plane."""
+        if not self.in_plane:
+            return {}
+        return plane.scores(self.game.g.module, self.average.module, self.samples_z, self.dataset)
 
     # ---------------------------------------------------------------- what can go wrong
 
@@ -220,12 +256,14 @@ def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
         raise UserError("--device cuda: this torch sees no GPU; leave it out to train on the CPU")
     gpu, points = device == "cuda", config.data in MIXTURES
     default = (
-        {"image_size": None, "width": 128, "steps": 10_000, "batch_size": 256}
+        {"image_size": None, "width": 128, "latent_dim": 16, "steps": 10_000, "batch_size": 256,
+         "log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
         if points
         else {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
         if gpu
         else {"image_size": 32, "width": 32, "steps": 7_500, "batch_size": 64}
     )
+    default = {"latent_dim": 100, "log_every": 20, "sample_every": 200, "checkpoint_every": 500} | default
     chosen = {name: value for name, value in default.items() if getattr(config, name) is None}
     if not points and os.path.exists(config.data):
         chosen["data"] = os.path.abspath(config.data)  # so that a run resumes from any folder
