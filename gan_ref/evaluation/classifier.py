@@ -78,7 +78,7 @@ class Classifier:
 
 def as_input(images: np.ndarray) -> Tensor:
     """uint8 (N, H, W, C) → float32 (N, C, 32, 32) in [-1, 1]: averaged down, or (16×16) repeated up."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     x = F.interpolate(x, (_SIDE, _SIDE), mode="area") if x.shape[-1] != _SIDE else x
     return x.contiguous(memory_format=torch.channels_last)
 

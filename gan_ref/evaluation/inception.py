@@ -46,7 +46,7 @@ def load_inception(weights: str | Path | None = None, device: str | torch.device
     def inception(images: np.ndarray, batch_size: int = 50) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         features, probabilities = [], []
         for start in range(0, len(images), batch_size):
-            x = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).permute(0, 3, 1, 2)
+            x = torch.from_numpy(np.array(images[start : start + batch_size])).permute(0, 3, 1, 2)
             feature, logits = network(x.expand(-1, 3, -1, -1).to(device))  # gray becomes colour
             features.append(feature.cpu().numpy())
             probabilities.append(logits.double().softmax(1).cpu().numpy())

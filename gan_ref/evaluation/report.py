@@ -173,7 +173,7 @@ def _classes(axes: Axes, scorer: Scorer, samples: np.ndarray) -> None:
 def _table(axes: Axes, report: dict[str, Any]) -> None:
     axes.axis("off")
     cells = axes.table(table(report), colLabels=["", "samples", "real", "better"], loc="upper left", edges="horizontal",
-                       cellLoc="left", colWidths=[0.34, 0.26, 0.26, 0.14], bbox=[0, 0.08, 1, 0.92])  # fmt: skip
+                       cellLoc="left", colLoc="left", colWidths=[0.34, 0.26, 0.26, 0.14], bbox=[0, 0.08, 1, 0.92])  # fmt: skip
     cells.auto_set_font_size(False)
     cells.set_fontsize(8.5)
     for cell in cells.get_celld().values():
@@ -209,9 +209,10 @@ def _number(scores: dict[str, float | None], name: str) -> str:
 
 
 def _support(found: dict[str, Any]) -> str:
-    if found["estimate"] is None:
-        return f"over {found['low']:,.0f}"
-    return f"{found['estimate']:,.0f}"
+    """To two figures, as the estimate has no more."""
+    known = found["low"] if found["estimate"] is None else found["estimate"]
+    said = f"{float(f'{known:.2g}'):,.0f}"
+    return f"over {said}" if found["estimate"] is None else said
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,65 @@
+"""`python -m gan_ref.evaluate` from a checkpoint to its report, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gan_ref import checkpoint
+from gan_ref.config import Config
+from gan_ref.evaluate import main
+from gan_ref.training import Run, settle
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on ring8 that has not taken a step."""
+    folder = tmp_path_factory.mktemp("run")
+    checkpoint.save(folder / "checkpoint.pt", Run(*settle(Config(data="ring8", width=8))).state_dict())
+    return folder
+
+
+def test_a_run_gets_its_report(run, capsys):
+    assert main([str(run), "--samples", "300", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    assert report["samples"] == 300 and report["step"] == 0 and report["data"] == "ring8"
+    assert report["scores"]["real"]["modes"] == 8 and report["scores"]["real"]["high_quality"] > 0.95
+    assert report["scores"]["samples"]["high_quality"] < 0.05  # nothing has been learned
+    assert report["collapsed"] and report["collapsed"] in said
+    assert (run / "report.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_report_depends_on_the_seed_alone(run, tmp_path):
+    reports = []
+    for seed in "778":
+        assert main([str(run), "--samples", "50", "--seed", seed, "--out", str(tmp_path / "r.json"), "--device", "cpu"]) == 0
+        reports.append(json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["scores"])
+    assert reports[0] == reports[1] != reports[2] and reports[0]["real"] == reports[2]["real"]
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (["--samples", "3"], "--samples must be from 20"),
+        (["--data", "faces"], "points and images do not compare"),
+        (["--data", "/nowhere"], "points and images|no data"),
+        (["--out", "report.txt"], "must end in .json"),
+        (["--inception", "/nowhere.pth"], "no Inception weights at /nowhere.pth"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(run, tmp_path, capsys, monkeypatch, arguments, reason):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    out = [] if "--out" in arguments else ["--out", str(tmp_path / "new.json")]
+    assert main([str(run), "--device", "cpu", *arguments, *out]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and re.search(reason, said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
+    assert main([str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
