@@ -238,5 +238,6 @@ def _encode(path: Path, frames: Iterable[np.ndarray], rate: Fraction, encoding: 
             status = process.wait()
         if status:
             words.seek(0)
-            reason = words.read().decode(errors="replace").strip().splitlines() or [f"exit status {status}"]
-            raise UserError(f"ffmpeg could not write the movie in {path.parent}: {reason[-1]}")
+            said = words.read().decode(errors="replace").splitlines() or [f"exit status {status}"]
+            reason = said[0].rpartition("] ")[2]  # of "[out#0/gif @ 0x56] …"; the first line is the cause
+            raise UserError(f"ffmpeg could not write the movie in {path.parent}: {reason}")

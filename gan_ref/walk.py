@@ -158,7 +158,7 @@ def render(
     fps: float = 25,
     rows: int | None = None,
     columns: int | None = None,
-    keyframes: int = 6,
+    keyframes: int | None = None,
     seed: int = 0,
     dimensions: Sequence[int] = (),
     span: tuple[float, float] = (-3.0, 3.0),
@@ -168,12 +168,14 @@ def render(
 
     A frame of images H×W has rows·H·scale lines of columns·W·scale pixels. Without rows and columns there are
     4×4 walks, on a `dimension` path one row a dimension; a generator of points moves 8×8 in one picture.
+    Without keyframes there are 6.
     Raises UserError for values that make no movie.
     """
     points = generator.config.data in MIXTURES
     latent_dim = generator.config.latent_dim
     rows = rows or len(dimensions) or (8 if points else 4)
     columns = columns or (8 if points else 4)
+    keyframes = min(6, frames) if keyframes is None else keyframes
     if points:
         height = width = SCATTER * scale
     else:
@@ -253,7 +255,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--frames", type=int, default=240, metavar="N", help="frames of the loop [240]")
     add("--fps", type=float, default=25, metavar="N", help="frames a second; GIF: 50, 33.3, 25, 20... [25]")
     add("--grid", type=cells, metavar="RxC", help="rows and columns of independent walks [4x4]")
-    add("--keyframes", type=int, default=6, metavar="K", help="of slerp and linear [6]")
+    add("--keyframes", type=int, metavar="K", help="of slerp and linear [6]")
     add("--seed", type=int, default=0, metavar="N", help="same checkpoint, same seed, same movie [0]")
     add("--dimension", type=integers, metavar="I[,J,...]", help="coordinates of z, each a row of the grid")
     add("--span", type=float, nargs=2, default=(-3.0, 3.0), metavar=("LO", "HI"), help="from, to [-3 3]")

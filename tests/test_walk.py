@@ -1,0 +1,324 @@
+"""A walk is a closed curve in latent space, and its movie shows it without a stutter."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import weakref
+from types import SimpleNamespace
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gan_ref import imaging, walk
+from gan_ref.errors import UserError
+
+Z = 100
+
+
+class Disc(nn.Module):
+    """z → a disc: z₀, z₁ place it, z₂… colour it and the background. Any size of image."""
+
+    def __init__(self, channels: int, height: int, width: int):
+        super().__init__()
+        self.shape = channels, height, width
+        self.anchor = nn.Parameter(torch.zeros(1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        channels, height, width = self.shape
+        y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+        distance = ((x - z[:, 0, None, None].tanh()) ** 2 + (y - z[:, 1, None, None].tanh()) ** 2).sqrt()
+        inside = torch.sigmoid((0.5 - distance) * 8)[:, None]
+        front, back = z[:, 2 : 2 + channels, None, None].tanh(), z[:, 5 : 5 + channels, None, None].tanh()
+        return inside * front + (1 - inside) * back
+
+
+def discs(channels: int = 3, height: int = 16, width: int = 16) -> SimpleNamespace:
+    """What `checkpoint.load_generator` returns, as far as a walk looks at it."""
+    config = SimpleNamespace(data="faces", latent_dim=Z)
+    return SimpleNamespace(config=config, module=Disc(channels, height, width), shape=(channels, height, width))
+
+
+def points() -> SimpleNamespace:
+    module = nn.Linear(Z, 2)
+    nn.init.constant_(module.weight, 0.1)
+    return SimpleNamespace(config=SimpleNamespace(data="ring8", latent_dim=Z), module=module, shape=(2,))
+
+
+def loop(path: str, frames: int, **options) -> Tensor:
+    """The z of a whole movie of one walk, (frames, Z) in float64."""
+    options = {"dimensions": (3,), "keyframes": 5} | options
+    curve = walk.walks(path, Z, 1, 1, **options)
+    return curve(torch.arange(frames, dtype=torch.float64) / frames)[:, 0]
+
+
+def steps(z: Tensor) -> Tensor:
+    """‖z(n+1) − z(n)‖ for every frame n; the last is the step from the last frame to the first."""
+    return (z.roll(-1, 0) - z).norm(dim=1)
+
+
+def angles(a: Tensor, b: Tensor) -> Tensor:
+    return torch.acos((torch.nn.functional.cosine_similarity(a, b, dim=-1)).clamp(-1, 1))
+
+
+# ---------------------------------------------------------------- paths
+
+
+def test_slerp_is_shoemakes_formula_on_the_sphere():
+    a, b = torch.randn(2, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    a, b = a / a.norm(), b / b.norm()
+    t = torch.linspace(0, 1, 21, dtype=torch.float64)
+    theta = torch.acos(a @ b)
+    published = (torch.sin((1 - t) * theta)[:, None] * a + torch.sin(t * theta)[:, None] * b) / torch.sin(theta)
+    torch.testing.assert_close(walk.slerp(a, b, t), published, rtol=0, atol=1e-12)
+
+
+def test_slerp_turns_at_constant_speed_while_the_norm_goes_linearly():
+    a, b = torch.randn(2, Z, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    a = 3 * a
+    t = torch.linspace(0, 1, 41, dtype=torch.float64)
+    z = walk.slerp(a, b, t)
+    torch.testing.assert_close(z[0], a)
+    torch.testing.assert_close(z[-1], b)
+    torch.testing.assert_close(angles(z[1:], z[:-1]), (angles(a, b) / 40).expand(40), rtol=1e-6, atol=0)
+    torch.testing.assert_close(z.norm(dim=1), (1 - t) * a.norm() + t * b.norm())
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5, 1 + 1e-13, -1.0, -0.3])
+@pytest.mark.parametrize("nudge", [0.0, 1e-16, 1e-9, 1e-5])
+def test_slerp_between_parallel_or_opposite_ends_is_still_a_path(factor, nudge):
+    a = torch.randn(Z, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    b = factor * a
+    b[0] += nudge
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    z = walk.slerp(a, b, t)
+    assert z.isfinite().all()
+    torch.testing.assert_close(z[[0, -1]], torch.stack([a, b]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(z.norm(dim=1), (1 - t) * a.norm() + t * b.norm())
+    assert (z[1:] - z[:-1]).norm(dim=1).max() < 0.06 * a.norm()  # π/100 of turn and 1.5/100 of growth: no jump
+
+
+def test_a_line_leaves_the_sphere_that_samples_live_on_and_slerp_does_not():
+    between = [(k + 0.5) / 5 for k in range(5)]
+    t = torch.tensor(between, dtype=torch.float64)
+    assert (walk.walks("linear", Z, 1, 1, keyframes=5)(t).norm(dim=-1) < 8.5).all()
+    assert (walk.walks("slerp", Z, 1, 1, keyframes=5)(t).norm(dim=-1) > 8.5).all()
+
+
+def test_a_circle_is_seamless():
+    z = loop("circle", 90)
+    torch.testing.assert_close(z.norm(dim=1), z[0].norm().expand(90))
+    torch.testing.assert_close(steps(z), (2 * math.sin(math.pi / 90) * z[0].norm()).expand(90))
+    torch.testing.assert_close(z[45], -z[0])
+
+
+def test_a_dimension_walk_moves_one_coordinate_there_and_back():
+    z = loop("dimension", 50, span=(-2.0, 4.0))
+    others = [i for i in range(Z) if i != 3]
+    assert (z[:, others] == z[0, others]).all()
+    assert z[0, 3] == -2 and z[25, 3] == pytest.approx(4)
+    torch.testing.assert_close(z[1:, 3], z[1:, 3].flip(0))  # back as it went
+    assert (z[:26, 3].diff() > 0).all()
+
+
+@pytest.mark.parametrize("path", ["slerp", "linear"])
+def test_a_walk_through_keyframes_visits_each_and_returns(path):
+    z = loop(path, 60)
+    stops = torch.randn(5, Z, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(z[::12], stops)
+
+
+@pytest.mark.parametrize("frames", [60, 61, 240])
+@pytest.mark.parametrize("path", walk.PATHS)
+def test_the_step_from_the_last_frame_to_the_first_is_a_step_like_any_other(path, frames):
+    z = loop(path, frames)
+    step = steps(z)
+    assert step[-1] > 0 and step[0] > 0  # the first frame is not repeated at the end
+    if path == "dimension":  # slow near its ends: the step over the seam is the one on the seam's other side
+        assert step[-1] == pytest.approx(step[0].item(), rel=1e-9)
+    else:
+        ordinary = step[-3].item()  # in the same segment as the seam
+        assert step[-1] == pytest.approx(ordinary, rel=0.02)
+        assert step.min() > 0.5 * ordinary and step.max() < 1.5 * ordinary
+
+
+def test_a_walk_does_not_depend_on_how_large_the_grid_is():
+    t = torch.linspace(0, 0.9, 10, dtype=torch.float64)
+    for path in ("slerp", "linear", "circle"):
+        small, large = walk.walks(path, Z, 1, 2)(t), walk.walks(path, Z, 3, 3)(t)
+        assert torch.equal(small, large[:, :2])
+        assert not torch.allclose(large[:, 0], large[:, 1])  # independent
+
+
+def test_rows_are_dimensions_and_columns_are_bases():
+    z = walk.walks("dimension", Z, 2, 3, dimensions=(25, 75))(torch.tensor([0.0, 0.5], dtype=torch.float64))
+    z = z.view(2, 2, 3, Z)  # instant, row, column
+    still = [i for i in range(Z) if i not in (25, 75)]
+    assert (z[..., still] == z[:1, :1][..., still]).all()
+    assert not torch.equal(z[0, 0, 0], z[0, 0, 1])
+    assert (z[0, 0, :, 25] == -3).all() and (z[1, 1, :, 75] == 3).all()
+    assert (z[1, 0, :, 75] == z[0, 0, :, 75]).all()
+
+
+def test_latents_in_pieces_are_the_latents_of_the_whole():
+    curve = walk.walks("slerp", Z, 2, 2)
+    pieces = list(walk.latents(curve, 37))
+    assert max(len(piece) for piece in pieces) <= 4 * walk.CHUNK
+    t = torch.arange(37, dtype=torch.float64) / 37
+    torch.testing.assert_close(torch.cat(pieces), curve(t).flatten(0, 1).float())
+
+
+def test_one_latent_dimension_is_enough():
+    for path in walk.PATHS:
+        t = torch.linspace(0, 0.99, 50, dtype=torch.float64)
+        assert walk.walks(path, 1, 1, 1, dimensions=(0,))(t).isfinite().all()
+
+
+# ---------------------------------------------------------------- movies
+
+
+@pytest.mark.parametrize("path", walk.PATHS)
+@pytest.mark.parametrize("suffix", ["gif", "mp4"])
+def test_a_movie_has_the_frames_and_the_size_asked_for(tmp_path, path, suffix):
+    out = tmp_path / f"walk.{suffix}"
+    options = {"dimensions": (0, 1)} if path == "dimension" else {}
+    said = walk.render(discs(), out, path, frames=19, rows=2, columns=3, scale=2, **options)
+    back = iio.imread(out)
+    assert back.shape == (19, 2 * 16 * 2, 3 * 16 * 2, 3)
+    assert said.startswith(f"{out}: 19 frames of 96x64, 0.8 s")
+    assert np.abs(np.diff(back.astype(int), axis=0)).mean() > 0.5  # it moves
+
+
+def test_a_movie_of_odd_size_and_of_gray_images(tmp_path):
+    walk.render(discs(1, 15, 17), tmp_path / "a.gif", frames=3, rows=1, columns=1)
+    walk.render(discs(1, 15, 17), tmp_path / "a.mp4", frames=3, rows=1, columns=1)
+    assert iio.imread(tmp_path / "a.gif").shape == (3, 15, 17, 3)
+    assert iio.imread(tmp_path / "a.mp4").shape == (3, 16, 18, 3)
+
+
+def test_each_cell_of_the_movie_is_its_own_walk(tmp_path):
+    curve = walk.walks("slerp", Z, 2, 2)
+    frames = np.stack(list(walk.image_frames(discs(), curve, 12, 2, 2)))
+    alone = np.stack(list(walk.image_frames(discs(), walk.walks("slerp", Z, 1, 1), 12, 1, 1)))
+    assert (frames[:, :16, :16] == alone).all()
+
+
+def test_the_same_seed_is_the_same_movie_and_another_is_another(tmp_path):
+    films = []
+    for name, seed in [("a", 5), ("b", 5), ("c", 6)]:
+        walk.render(discs(), tmp_path / f"{name}.gif", frames=6, rows=1, columns=1, seed=seed)
+        films.append((tmp_path / f"{name}.gif").read_bytes())
+    assert films[0] == films[1] != films[2]
+
+
+def test_points_move_in_one_picture_with_their_trail_and_loop_too(tmp_path):
+    said = walk.render(points(), tmp_path / "p.gif", "circle", frames=30)
+    assert "30 frames of 256x256" in said
+    with Image.open(tmp_path / "p.gif") as gif:
+        assert gif.n_frames == 30
+    curve = walk.walks("circle", Z, 1, 1)
+    frames = np.stack(list(walk.point_frames(points(), curve, 30, 1, 1))).astype(int)
+    change = np.abs(np.diff(frames, axis=0, append=frames[:1])).sum(axis=(1, 2, 3))
+    assert change[-1] < 2 * np.median(change)  # the first frame has the trail of the loop's end
+
+
+@pytest.mark.parametrize("make", [discs, points])
+@pytest.mark.parametrize("suffix", ["gif", "mp4"])
+def test_few_frames_and_latents_live_at_any_moment_however_long_the_movie(tmp_path, monkeypatch, make, suffix):
+    """benchmarks/walk.py measures the memory itself, of this process and of ffmpeg, over 10,000 frames."""
+    most = {"frames": 0, "latents": 0}
+
+    def counted(kind: str, function):
+        alive = weakref.WeakValueDictionary()
+        numbers = itertools.count()
+
+        def call(*args, **kwargs):
+            made = function(*args, **kwargs)
+            alive[next(numbers)] = made
+            most[kind] = max(most[kind], len(alive))
+            return made
+
+        return call
+
+    name = "grid" if make is discs else "scatter"
+    monkeypatch.setattr(imaging, name, counted("frames", getattr(imaging, name)))
+    walks = walk.walks
+    monkeypatch.setattr(walk, "walks", lambda *args: counted("latents", walks(*args)))
+    walk.render(make(), tmp_path / f"a.{suffix}", frames=10 * walk.CHUNK, rows=1, columns=1)
+    assert 1 <= most["frames"] <= 3 and 1 <= most["latents"] <= 2  # the latter of CHUNK frames each
+
+
+# ---------------------------------------------------------------- the command
+
+
+def run(monkeypatch, *argv: str) -> int:
+    monkeypatch.setattr(walk, "load_generator", lambda path, device: discs())
+    return walk.main(["run", "--device", "cpu", *argv])
+
+
+def test_the_command_makes_the_movie_and_says_where(tmp_path, monkeypatch, capsys):
+    out = str(tmp_path / "new" / "walk.gif")
+    assert run(monkeypatch, "--out", out, "--frames", "5", "--grid", "1x2", "--fps", "30") == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 5 frames of 32x16, 0.1 s at 33.33 frames a second, a GIF's")
+    assert os.listdir(tmp_path / "new") == ["walk.gif"]
+
+
+def test_dimensions_mean_a_dimension_path_with_a_row_each(tmp_path, monkeypatch, capsys):
+    out = str(tmp_path / "walk.gif")
+    assert run(monkeypatch, "--out", out, "--frames", "4", "--dimension", "25,50,75", "--span", "-2", "2") == 0
+    assert "of 64x48" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--out", "a.avi"], "must end in .gif or .mp4"),
+        (["--frames", "1"], "--frames must be from 2"),
+        (["--frames", "-5"], "--frames must be from 2"),
+        (["--frames", "10000000"], "--frames must be from 2"),
+        (["--fps", "0"], "--fps must be from 1"),
+        (["--fps", "nan"], "--fps must be from 1"),
+        (["--keyframes", "1"], "--keyframes must be from 2"),
+        (["--keyframes", "500"], "--keyframes must be from 2 to 240"),
+        (["--seed", "-1"], "--seed must be from 0"),
+        (["--scale", "0"], "--scale must be from 1"),
+        (["--scale", "200"], "lower --scale or --grid"),
+        (["--grid", "100x100"], "its number of walks"),
+        (["--path", "dimension"], "say which"),
+        (["--dimension", "100"], "--dimension must be from 0 to 99"),
+        (["--dimension", "-1"], "--dimension must be from 0 to 99"),
+        (["--dimension", "3", "--span", "2", "2"], "--span goes from a lower"),
+        (["--dimension", "3", "--span", "nan", "2"], "--span goes from a lower"),
+        (["--dimension", "3", "--grid", "2x2"], "--grid 1x2"),
+        (["--dimension", "3", "--path", "circle"], "belongs to --path dimension"),
+    ],
+)
+def test_a_senseless_option_gets_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, options, says):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *(["--out", "walk.gif"] + options)) == 2
+    complaint = capsys.readouterr().err
+    assert says in complaint and complaint.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("grid", ["0x3", "3", "axb", "-1x2", "3x4x5"])
+def test_a_grid_is_rows_x_columns(monkeypatch, capsys, grid):
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "--out", "walk.gif", f"--grid={grid}")
+    assert ended.value.code == 2 and "as in 3x4" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_there_gets_one_line(tmp_path, capsys):
+    assert walk.main([str(tmp_path / "none.pt"), "--out", str(tmp_path / "walk.gif")]) == 2
+    complaint = capsys.readouterr().err
+    assert "none.pt" in complaint and complaint.count("\n") == 1 and os.listdir(tmp_path) == []
+
+
+def test_an_unknown_path_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--path is one of"):
+        walk.render(discs(), tmp_path / "a.gif", path="spiral")
