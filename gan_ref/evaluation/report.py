@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,7 @@ def _classes(axes: Axes, scorer: Scorer, samples: np.ndarray) -> None:
     """Share of each class, as the classifier sees samples and real images; of each mode, for points."""
     if not scorer.points and scorer.classifier is None:
         axes.axis("off")
-        axes.text(0, 1, "no classes: " + NO_LABELS, va="top", fontsize=8, wrap=True)
+        _caption(axes, 1, "no classes to count: " + NO_LABELS, "#555555")
         return
     labels, total = [scorer.labels(x) for x in (samples, scorer.held_out)], len(scorer.dataset.classes)
     for offset, seen, colour, name in zip((-0.2, 0.2), labels, ("#1f5aa5", "#bbbbbb"), ("samples", "real")):
@@ -165,7 +166,7 @@ def _classes(axes: Axes, scorer: Scorer, samples: np.ndarray) -> None:
     axes.set_title("share of each mode" if scorer.points else "share of each class, seen by the classifier", fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    names = scorer.dataset.classes
+    names = _short(scorer.dataset.classes)
     if total <= 30:
         axes.set_xticks(np.arange(total), names, fontsize=7, rotation=0 if max(map(len, names)) < 4 else 90)
 
@@ -173,13 +174,20 @@ def _classes(axes: Axes, scorer: Scorer, samples: np.ndarray) -> None:
 def _table(axes: Axes, report: dict[str, Any]) -> None:
     axes.axis("off")
     cells = axes.table(table(report), colLabels=["", "samples", "real", "better"], loc="upper left", edges="horizontal",
-                       cellLoc="left", colLoc="left", colWidths=[0.34, 0.26, 0.26, 0.14], bbox=[0, 0.08, 1, 0.92])  # fmt: skip
+                       cellLoc="left", colLoc="left", colWidths=[0.34, 0.26, 0.26, 0.14], bbox=[0, 0.14, 1, 0.86])  # fmt: skip
     cells.auto_set_font_size(False)
     cells.set_fontsize(8.5)
     for cell in cells.get_celld().values():
         cell.set_linewidth(0.3)
-    axes.text(0, 0, "collapsed: " + report["collapsed"] if report["collapsed"] else report["features"]["from"],
-              fontsize=7, color="#b00020" if report["collapsed"] else "#555555", wrap=True)  # fmt: skip
+    if report["collapsed"]:
+        _caption(axes, 0.11, "collapsed: " + report["collapsed"], "#b00020")
+    else:
+        _caption(axes, 0.11, report["features"]["from"], "#555555")
+
+
+def _caption(axes: Axes, y: float, words: str, colour: str) -> None:
+    drawn = axes.text(0, y, textwrap.fill(words, 100), va="top", fontsize=7, color=colour)
+    drawn.set_in_layout(False)
 
 
 # ---------------------------------------------------------------- words and numbers
@@ -198,6 +206,12 @@ def _features(scorer: Scorer) -> dict[str, Any]:
     if scorer.features is not scorer.classifier:
         source = "the published Inception network; classes from " + source
     return {"from": source, "accuracy": accuracy, "held_out": held}
+
+
+def _short(names: tuple[str, ...]) -> list[str]:
+    """Class names without the words that all of them have: "expression smile, glasses none" is "smile, none"."""
+    common = set.intersection(*(set(name.split()) for name in names)) if len(names) > 1 else set()
+    return [" ".join(word for word in name.split() if word not in common) or name for name in names]
 
 
 def _number(scores: dict[str, float | None], name: str) -> str:
