@@ -158,6 +158,34 @@ RECIPES: dict[str, Recipe] = {
         "Sønderby et al. 2017",
         {"instance_noise": "InstanceNoise(sigma=0.1, rounds=2000)"} | _adam(2e-4, 0.5),
     ),
+    "semi-supervised": Recipe(
+        "a classifier taught by 10 labels a class, and by G (needs labelled images)",
+        "Salimans et al. 2016, §5",
+        {
+            "objective": "SemiSupervised",
+            "network": "improved-dense",
+            "labels_per_class": 10,
+            "width": 500,
+            "d_width": 1000,
+            "batch_size": 100,
+            "d_ema": 0.999,
+        }
+        | _adam(3e-4, 0.5),
+    ),
+    "semi-supervised-conv": Recipe(
+        "the same with the convolutional networks for photographs and 400 labels a class",
+        "Salimans et al. 2016, §5.2",
+        {
+            "objective": "SemiSupervised",
+            "network": "improved-conv",
+            "labels_per_class": 400,
+            "width": 128,
+            "d_width": 96,
+            "batch_size": 100,
+            "d_ema": 0.999,
+        }
+        | _adam(3e-4, 0.5),
+    ),
 }
 
 
@@ -240,6 +268,19 @@ def check(config: Config, shape: tuple[int, ...]) -> None:
     refuse(
         bool(second) and config.precision == "bfloat16",
         f"{', '.join(second)}: gradients of gradients lose too much in bfloat16: take --precision float32",
+    )
+
+    # classes
+    classifies = config.network.startswith("improved")
+    semi = isinstance(objective, objectives.SemiSupervised)
+    refuse(
+        (semi, classifies, config.labels_per_class > 0) not in ((True,) * 3, (False,) * 3) or semi and not images,
+        "SemiSupervised, --labels-per-class and the networks improved-dense or improved-conv go together, on "
+        "labelled images: take --recipe semi-supervised",
+    )
+    refuse(
+        classifies and (config.minibatch_discrimination or config.autoencoder or bool(config.d_noise or config.d_dropout)),
+        f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
     )
 
     # what the networks have

@@ -20,11 +20,14 @@ from torch import Tensor, nn
 from gan_ref import checkpoint, imaging, plane, recipes
 from gan_ref.config import Config
 from gan_ref.data import Batches, Dataset, open_dataset
+from gan_ref.data.batches import finish
 from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data.partly import PartlyLabelled, hold_out
 from gan_ref.errors import UserError
 from gan_ref.layers import seed_noise, set_reference
 from gan_ref.monitor import Monitor, measure, numbers
 from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.scoring import Scores
 from gan_ref.techniques import build
 from gan_ref.techniques.averaging import Average
 from gan_ref.techniques.game import Game, Player
@@ -53,22 +56,22 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
             while run.game.step < config.steps and not signals:
                 d, g = run.update(run.game, run.balance, run.draw)
                 run.game.end_round(d, g)
-                run.average.update(run.game.step)
-
                 step = run.game.step
+                for average in run.averages:
+                    average.update(step)
+
                 monitor.advance(step)
-                last = step == config.steps or bool(signals)
                 run.watch(d.loss, g.loss, folder)
-                scoring = scores is not None and (step % config.every == 0 or step == config.steps)
-                if scoring or step % config.log_every == 0 or step == config.steps:
-                    values = numbers(measure(run.game, d, g)) | run.scores() | (scores(run) if scoring else {})
+                scored = scores(run) if scores and run.due(config.every) else {}
+                if scored or run.due(config.log_every):
+                    values = numbers(measure(run.game, d, g)) | run.scores() | scored
                     monitor.log(values, d.real_output.scores, d.fake_output.scores)
                 if film and film.wants(step):
                     film.add(step, run.picture())
-                if step % config.sample_every == 0 or step == config.steps:
+                if run.due(config.sample_every):
                     imaging.write_png(folder / "samples" / f"{step:06}.png", run.picture())
                     monitor.curves()
-                if step % config.checkpoint_every == 0 or last:
+                if run.due(config.checkpoint_every) or signals:
                     run.check(folder)
                     checkpoint.save(folder / "checkpoint.pt", run.state_dict())
         if signals and run.game.step < config.steps:
@@ -86,16 +89,16 @@ class Run:
     """The game with everything that must survive a crash for the next step to be the same."""
 
     def __init__(self, config: Config, dataset: Dataset):
-        self.config, self.dataset, test = config, dataset, None
-        if config.labels_per_class:
-            self.dataset, test = dataset, self.test = with_test(config, dataset)
+        self.config, self.dataset = config, dataset
         self.device = torch.device(config.device)
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
         self.batches = self._batches()
         self.game = self._build_game()
         self.update, self.balance = build("updates", config.update), build("balance", config.balance)
         self.average = Average(self.game.g.module, config.ema)
-        self.classifier = Average(self.game.d.module, config.d_ema) if test is not None else None
+        self.classifier = Average(self.game.d.module, config.d_ema) if config.labels_per_class else None
+        self.averages = [self.average] + ([self.classifier] if self.classifier else [])
+        self.test = test_images(config, self.device) if self.classifier else None
         self.in_plane = dataset.means is not None
         self.samples_z = self.fixed_z(plane.SAMPLES if self.in_plane else SAMPLES, purpose=1)
         self.bad = torch.zeros((), dtype=torch.int64, device=self.device)  # the first step with a bad loss
@@ -138,8 +141,7 @@ class Run:
         return torch.randn(count, self.config.latent_dim, generator=rng).to(self.device)
 
     def draw(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """A fresh batch of reals (N, C, H, W), their labels, and z (N, Z). Where few samples are labelled: see
-        PartlyLabelled."""
+        """A fresh batch of reals (N, C, H, W), their labels (N,) or None, and z (N, Z)."""
         real, labels = self.batches.next()
         z = torch.randn(self.config.batch_size, self.config.latent_dim, generator=self.rng, device=self.device)
         return real, labels, z
@@ -151,15 +153,25 @@ class Run:
             return plane.picture(
                 game.g.module, game.d.module, game.objective, self.samples_z, self.dataset, game.step
             )
-        set_reference(self.average.module, self.game.reference[1])
-        images = imaging.generate(self.average.module, [self.samples_z])
+        images = imaging.generate(self.average_for_samples(), [self.samples_z])
         return imaging.grid(next(images), 8, 8)
 
+    def average_for_samples(self) -> nn.Module:
+        """The averaged G, in eval mode, its virtual batch norm's statistics those of its present weights."""
+        set_reference(self.average.module, self.game.reference[1])
+        return self.average.module
+
     def scores(self) -> dict[str, float]:
-        """How well the data's modes are covered, where they are known: in the plane."""
-        if not self.in_plane:
-            return {}
-        return plane.scores(self.game.g.module, self.average.module, self.samples_z, self.dataset)
+        """What is known of this kind of data alone: coverage of the modes in the plane, a classifier's test error."""
+        if self.in_plane:
+            return plane.scores(self.game.g.module, self.average.module, self.samples_z, self.dataset)
+        if self.classifier and self.due(self.config.sample_every):
+            return {"test_error": error_rate(self.classifier.module, *self.test)}
+        return {}
+
+    def due(self, every: int) -> bool:
+        """Whether something done every so many steps, and at the end, is due now."""
+        return self.game.step % every == 0 or self.game.step == self.config.steps
 
     # ---------------------------------------------------------------- what can go wrong
 
@@ -197,6 +209,7 @@ class Run:
             "d_optimizer": self.game.d.optimizer,
             "batches": self.batches,
             "techniques": self._techniques(),
+            **({"classifier": self.classifier.module} if self.classifier else {}),
         }
 
     def _techniques(self) -> nn.ModuleDict:
@@ -205,7 +218,7 @@ class Run:
         return nn.ModuleDict({"objective": game.objective, "balance": self.balance, "update rule": self.update, **penalties})
 
     def state_dict(self) -> dict[str, Any]:
-        set_reference(self.average.module, self.game.reference[1])  # so that a checkpoint draws samples by itself
+        self.average_for_samples()  # so that a checkpoint draws samples by itself
         return {
             "format": checkpoint.FORMAT,
             "config": self.config.to_dict(),
@@ -222,13 +235,22 @@ class Run:
         if tuple(state["shape"]) != self.dataset.shape or state["classes"] != list(self.dataset.classes):
             raise UserError(f"the data at {self.config.data} is no longer what this run was trained on")
         for name, part in self._parts().items():
-            checkpoint.restore(part, state[name], name)
+            checkpoint.restore(part, state.get(name, {}), name)
         try:
             self.rng.set_state(state["rng"])
             self.game.reference = tuple(state["reference"][name].to(self.device) for name in ("real", "z"))
         except (RuntimeError, TypeError, KeyError, AttributeError) as error:
             raise UserError("the checkpoint's random state or reference batch is damaged") from error
         self.game.step = state["step"]
+
+
+@torch.no_grad()
+def error_rate(classifier: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
+    """The share of images (N, C, H, W), uint8 (N, H, W, C) as stored, whose class the classifier gets wrong."""
+    wrong = 0
+    for x, y in zip(images.split(batch), labels.split(batch)):
+        wrong += (classifier(finish(x, None, None)[0]).logits.argmax(dim=1) != y).sum()
+    return float(wrong) / len(labels)
 
 
 def optimizer(config: Config, module: nn.Module, rate: float) -> torch.optim.Optimizer:
@@ -269,12 +291,26 @@ def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
         chosen["data"] = os.path.abspath(config.data)  # so that a run resumes from any folder
     config = config.replace(device=device, precision=precision(config, device, points), **chosen)
     dataset = open_dataset(config.data, config.image_size or 32, config.channels, progress=progress)
+    if config.labels_per_class and not has_test_split(config):
+        dataset, _ = hold_out(dataset)
     if config.flip and not dataset.flip:
         raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
     channels = None if points else dataset.shape[0]
     config = config.replace(channels=channels, d_width=config.d_width or config.width)
     recipes.check(config, dataset.shape)
     return config, dataset
+
+
+def has_test_split(config: Config) -> bool:
+    return open_dataset(config.data, config.image_size or 32, config.channels, split="test") is not None
+
+
+def test_images(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The data's test split, or else the tenth that training leaves out: uint8 (N, H, W, C), labels int64 (N,)."""
+    test = open_dataset(config.data, config.image_size, config.channels, split="test")
+    if test is None:
+        _, test = hold_out(open_dataset(config.data, config.image_size, config.channels))
+    return torch.tensor(test.samples, device=device), torch.tensor(test.labels, device=device)
 
 
 def precision(config: Config, device: str, points: bool) -> str:

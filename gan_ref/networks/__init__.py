@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gan_ref.config import Config
-from gan_ref.networks import autoencoder, dcgan, face2015, mlp
+from gan_ref.networks import autoencoder, dcgan, face2015, improved, mlp
 
 CHANNELS_LAST = torch.channels_last  # the layout that convolutions on CPUs and GPUs are fastest in
 
@@ -20,11 +20,15 @@ def build_generator(config: Config, shape: tuple[int, ...]) -> nn.Module:
         if len(shape) == 1:
             return mlp.Generator(shape[0], config.width, config.layers, config.latent_dim)
         channels, size, _ = shape
-        if config.network == "face2015":
-            return face2015.Generator(size, channels, config.width, config.latent_dim, config.norm_g)
-        network = dcgan.Generator(
-            size, channels, config.width, config.latent_dim, config.norm_g, config.norm_decay
-        )
+        width, latent_dim, decay = config.width, config.latent_dim, config.norm_decay
+        if config.network == "improved-dense":
+            network = improved.DenseGenerator(size, channels, width, latent_dim, decay)
+        elif config.network == "improved-conv":
+            network = improved.ConvGenerator(size, channels, width, latent_dim, decay)
+        elif config.network == "face2015":
+            network = face2015.Generator(size, channels, width, latent_dim, config.norm_g)
+        else:
+            network = dcgan.Generator(size, channels, width, latent_dim, config.norm_g, decay)
     return network.to(memory_format=CHANNELS_LAST)
 
 
@@ -40,6 +44,10 @@ def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int
             return mlp.Discriminator(
                 shape[0], width, config.layers, norm, config.minibatch_discrimination, **regular
             )
+        elif config.network == "improved-dense":
+            network = improved.DenseDiscriminator(shape[1], shape[0], num_classes, width)
+        elif config.network == "improved-conv":
+            network = improved.ConvDiscriminator(shape[0], num_classes, width)
         elif config.network == "face2015":
             network = face2015.Discriminator(
                 shape[1], shape[0], width, config.norm_d, config.minibatch_discrimination, config.d_dropout

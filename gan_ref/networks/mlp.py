@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gan_ref.layers import GaussianNoise, MinibatchDiscrimination, spectral_norm
+from gan_ref.layers import Dropout, GaussianNoise, MinibatchDiscrimination, spectral_norm
 from gan_ref.networks.output import Output
 
 
@@ -16,7 +16,7 @@ def hidden(inputs: int, width: int, layers: int, slope: float, noise: float = 0.
         nn.init.kaiming_normal_(linear.weight, a=slope)
         nn.init.zeros_(linear.bias)
         modules += [GaussianNoise(noise)] if noise else []
-        modules += [nn.Dropout(dropout)] if dropout and k > 0 else []
+        modules += [Dropout(dropout)] if dropout and k > 0 else []
         modules += [linear, nn.LeakyReLU(slope, inplace=True)]
     return nn.Sequential(*modules)
 

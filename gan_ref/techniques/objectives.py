@@ -92,6 +92,31 @@ class FeatureMatching(NonSaturating):
         return feature_distance(real.features, fake.features)
 
 
+class SemiSupervised(FeatureMatching):
+    """Classification with K labels, few of them seen, and "fake" as one more class (Salimans et al. 2016, §5).
+
+    With the fake logit fixed at 0 and D's score log Z = log Σ exp lₖ, D(x) = Z/(Z + 1) is σ of the score, and
+
+        L_D = −E log p(y|x, y ≤ K) on labelled reals + w·½(−E log D(x) − E log(1 − D(G(z)))) on the others,
+
+    L_G is feature matching. A batch of reals is N without labels, as many as there are fakes, and then the
+    labelled ones: see PartlyLabelled. The ½ and w = 1 are those of the authors' code.
+    """
+
+    def __init__(self, unlabelled: float = 1.0):
+        super().__init__()
+        self.unlabelled = unlabelled
+
+    def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
+        n = len(fake.scores)
+        supervised = F.cross_entropy(real.logits[n:], labels)
+        adversarial = F.softplus(-real.scores[:n]).mean() + F.softplus(fake.scores).mean()
+        return supervised + self.unlabelled * 0.5 * adversarial
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        return feature_distance(real.features[: len(fake.features)], fake.features)
+
+
 # ---------------------------------------------------------------- other distances between the scores
 
 

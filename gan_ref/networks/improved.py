@@ -1,0 +1,116 @@
+"""The networks of the semi-supervised experiments of "Improved techniques for training GANs" (Salimans et al. 2016).
+
+D classifies: K logits l, the logit of a (K+1)-th class "fake" fixed at 0, so that D(x) = Z/(Z + 1) with
+Z = Σ exp lₖ, and its score, the log-odds of being real, is log Z (§5). Noise or dropout between its layers and
+weight normalisation, set from a first batch, take the place of batch norm: a sample's logits are its own.
+Layers, sizes and noise are those of the authors' code; G's last layer ends in tanh, and D takes what it gives.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gan_ref.layers import Dropout, GaussianNoise, WeightNormConv2d, WeightNormLinear, batch_norm
+from gan_ref.networks.output import Output
+
+
+def classified(logits: Tensor, features: Tensor) -> Output:
+    """logits (N, K), features (N, F) → Output whose score is log Z, (N,)."""
+    return Output(logits.logsumexp(dim=1), features, logits)
+
+
+# ---------------------------------------------------------------- digits: fully connected
+
+
+class DenseGenerator(nn.Module):
+    """z (N, Z) → two layers of ``width`` softplus units with batch norm → image (N, C, S, S) in [−1, 1]."""
+
+    def __init__(self, image_size: int, channels: int, width: int = 500, latent_dim: int = 100, norm_decay: float = 0.9):
+        super().__init__()
+        self.shape = (channels, image_size, image_size)
+        layers: list[nn.Module] = []
+        for inputs in (latent_dim, width):
+            norm = nn.BatchNorm1d(width, momentum=1 - norm_decay)
+            layers += [nn.Linear(inputs, width, bias=False), norm, nn.Softplus()]
+        self.layers = nn.Sequential(*layers, WeightNormLinear(width, channels * image_size**2), nn.Tanh())
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z).view(-1, *self.shape)
+
+
+class DenseDiscriminator(nn.Module):
+    """image (N, C, S, S) → Output with K class logits, through 1000, 500, 250, 250 and 250 units (``width`` first).
+
+    Gaussian noise of σ = 0.3 on pixels in [0, 1] and of 0.5 before each later layer.
+    """
+
+    def __init__(self, image_size: int, channels: int, num_classes: int, width: int = 1000):
+        super().__init__()
+        sizes = [channels * image_size**2, width, width // 2, *[width // 4] * 3]
+        layers: list[nn.Module] = []
+        for k, (before, after) in enumerate(zip(sizes, sizes[1:])):
+            noise = GaussianNoise(0.3 if k == 0 else 0.5)
+            layers += [noise, WeightNormLinear(before, after, train_scale=False), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.classify = nn.Sequential(GaussianNoise(0.5), WeightNormLinear(sizes[-1], num_classes))
+
+    def forward(self, x: Tensor) -> Output:
+        features = self.trunk((x.flatten(1) + 1) / 2)  # (N, 250)
+        return classified(self.classify(features), features)
+
+
+# ---------------------------------------------------------------- photographs: convolutional
+
+
+class ConvGenerator(nn.Module):
+    """z (N, Z) → (4·width, 4, 4) → 5×5 fractionally strided convolutions → image (N, C, S, S) in [−1, 1].
+
+    ``width`` 128 at 32×32: 512, 256, 128 filters.
+    """
+
+    def __init__(self, image_size: int, channels: int, width: int = 128, latent_dim: int = 100, norm_decay: float = 0.9):
+        super().__init__()
+        levels = image_size.bit_length() - 3
+        sizes = [width * min(2**k, 8) for k in reversed(range(levels))]
+        self.first = nn.Sequential(
+            nn.Linear(latent_dim, sizes[0] * 16, bias=False), nn.Unflatten(1, (sizes[0], 4, 4)),
+            batch_norm(sizes[0], norm_decay), nn.ReLU(),
+        )  # fmt: skip
+        layers: list[nn.Module] = []
+        for before, after in zip(sizes, sizes[1:]):
+            up = nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1, bias=False)
+            layers += [up, batch_norm(after, norm_decay), nn.ReLU()]
+        layers.append(nn.ConvTranspose2d(sizes[-1], channels, 5, stride=2, padding=2, output_padding=1))
+        self.layers = nn.Sequential(*layers, nn.Tanh())
+        for layer in self.modules():
+            if isinstance(layer, (nn.Linear, nn.ConvTranspose2d)):
+                nn.init.normal_(layer.weight, 0.0, 0.05)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(self.first(z))
+
+
+class ConvDiscriminator(nn.Module):
+    """image (N, C, S, S) → Output with K class logits, features (N, 2·width): nine convolutions and a mean.
+
+    ``width`` 96: three layers of 96 filters and three of 192, the last of each three with stride 2, then 3×3, 1×1
+    and 1×1 of 192, averaged over the plane. Dropout of 0.2 on pixels and 0.5 after each stride.
+    """
+
+    def __init__(self, channels: int, num_classes: int, width: int = 96):
+        super().__init__()
+        layers: list[nn.Module] = [Dropout(0.2)]
+        before = channels
+        for filters in (width, 2 * width):
+            for stride in (1, 1, 2):
+                layers += [WeightNormConv2d(before, filters, 3, stride, 1, train_scale=False), nn.LeakyReLU(0.2)]
+                before = filters
+            layers.append(Dropout(0.5))
+        for kernel in (3, 1, 1):
+            layers += [WeightNormConv2d(before, before, kernel, train_scale=False), nn.LeakyReLU(0.2)]
+        self.trunk = nn.Sequential(*layers)
+        self.classify = WeightNormLinear(before, num_classes)
+
+    def forward(self, x: Tensor) -> Output:
+        features = self.trunk(x).mean(dim=(2, 3))
+        return classified(self.classify(features), features)
