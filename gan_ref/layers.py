@@ -67,7 +67,7 @@ class MinibatchDiscrimination(nn.Module):
 class VirtualBatchNorm2d(nn.Module):
     """Normalise each example with a fixed reference batch, never with its own: (N, C, H, W) → same.
 
-    Salimans et al. 2016, §3.4; the equations are in gan_ref/ops/norm.py. ``negative_slope`` is of a leaky
+    Salimans et al. 2016, §3.5; the equations are in gan_ref/ops/norm.py. ``negative_slope`` is of a leaky
     ReLU fused behind it: 1 is none, 0 is ReLU.
 
     The statistics of the reference batch come from a pass of that batch through the whole network,

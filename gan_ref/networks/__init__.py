@@ -38,7 +38,7 @@ def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int
     regular = {"noise": config.d_noise, "dropout": config.d_dropout}
     with _seeded(config.seed + 1):
         if config.autoencoder:
-            network = autoencoder.Discriminator(shape, width, config.layers)
+            network = autoencoder.Discriminator(shape, width, config.layers, config.norm_d, config.norm_decay)
         elif len(shape) == 1:
             norm = "spectral" if config.norm_d == "spectral" else "none"  # the others speak of feature maps
             return mlp.Discriminator(

@@ -1,6 +1,6 @@
 """Batch normalisation in which an example sees only itself and a fixed reference batch.
 
-Salimans et al. 2016, "Improved Techniques for Training GANs", §3.4, in the form of the paper's own code: each
+Salimans et al. 2016, "Improved Techniques for Training GANs", §3.5, in the form of the paper's own code: each
 example joins the reference batch of R, and is normalised with the statistics of those R + 1. For a channel
 with the example's own mean m and biased variance v over H×W, the reference's r and s, and α = 1/(R + 1):
 
@@ -60,7 +60,7 @@ def virtual_batch_norm(
 ) -> Tensor:
     """Normalise each example as one more of a reference batch, then leaky ReLU: (N, C, H, W) → same.
 
-    Salimans et al. 2016, §3.4; the equations are at the top of this file.
+    Salimans et al. 2016, §3.5; the equations are at the top of this file.
 
     x: float32, float16 or bfloat16 (float64 too, by the torch reference), contiguous or channels-last; the
         result has its type and layout.
