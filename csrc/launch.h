@@ -25,7 +25,8 @@ using torch::stable::Tensor;
 class Device {
  public:
   explicit Device(const Tensor& tensor) : guard_(tensor.get_device_index()) {
-    STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "gan_ref: this build of torch has no CUDA");
+    STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr,
+                    "gan_ref: this build of torch has no CUDA");
     void* stream = nullptr;
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
     stream_ = static_cast<cudaStream_t>(stream);

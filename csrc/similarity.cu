@@ -9,7 +9,8 @@ namespace {
 void check_features(const Tensor& features) {
   STD_TORCH_CHECK(features.is_cuda() && features.dim() == 3 && features.is_contiguous(),
                   "gan_ref: features must be a contiguous CUDA tensor of shape (N, B, C)");
-  STD_TORCH_CHECK(features.size(2) <= kMaxChannels, "gan_ref: features must have at most ", kMaxChannels, " channels");
+  STD_TORCH_CHECK(features.size(2) <= kMaxChannels, "gan_ref: features must have at most ", kMaxChannels,
+                  " channels");
 }
 
 }  // namespace
@@ -25,7 +26,8 @@ Tensor minibatch_l1_similarity(Tensor features) {
     held = float_tensor(features, {count});
     return static_cast<float*>(held.mutable_data_ptr());
   };
-  launch_similarity_forward(device, scratch, features.const_data_ptr(), type, N, B, C, out.mutable_data_ptr());
+  launch_similarity_forward(device, scratch, features.const_data_ptr(), type, N, B, C,
+                            out.mutable_data_ptr());
   return out;
 }
 
@@ -43,7 +45,8 @@ Tensor minibatch_l1_similarity_backward(Tensor grad, Tensor features) {
     held = float_tensor(features, {count});
     return static_cast<float*>(held.mutable_data_ptr());
   };
-  launch_similarity_backward(device, scratch, grad.const_data_ptr(), grad_type, features.const_data_ptr(), type, N, B,
+  launch_similarity_backward(device, scratch, grad.const_data_ptr(), grad_type, features.const_data_ptr(),
+                             type, N, B,
                              C, grad_features.mutable_data_ptr());
   return grad_features;
 }

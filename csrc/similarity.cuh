@@ -36,10 +36,12 @@ namespace gan_ref {
 
 constexpr int kMaxChannels = 64;
 constexpr int kMaxGroups = 8;
-// Four warps for each place an H200 has for one (132 multiprocessors, about 32 warps each): enough to balance.
+// Four warps for each place an H200 has for one (132 multiprocessors, about 32 warps each): enough to
+// balance.
 constexpr int64_t kEnoughWarps = 16384;
 
-// R: rows a lane keeps. A row takes C registers forward and 2 C backward.
+// R: rows a lane keeps. A row takes C registers forward and 2 C backward. (One block a multiprocessor is
+// asked for below: left to itself the compiler spills a few bytes here and there to fit one block more.)
 template <int C>
 constexpr int kRows = C <= 8 ? 4 : C <= 16 ? 2 : 1;
 
@@ -81,8 +83,8 @@ __device__ inline BlockWork block_work(int kernels) {
 
 // Samples past the end and channels that pad C to a compiled size are zeros.
 template <int C>
-__device__ void load_tile(Tile<C>& tile, const void* features, Type type, const SimilarityShape& shape, int kernel,
-                          int first) {
+__device__ void load_tile(Tile<C>& tile, const void* features, Type type, const SimilarityShape& shape,
+                          int kernel, int first) {
   for (int e = threadIdx.x; e < kTile<C> * C; e += kTile<C>) {
     const int row = e / C, c = e % C;
     const bool real = first + row < shape.samples && c < shape.channels;
@@ -116,8 +118,8 @@ struct Bounds {
 // All columns of this warp meet all rows of the tile. row_sum[r] belongs to row 32 r + lane, column_sum to
 // column 32 warp + lane.
 template <int C, bool kCareful>
-__device__ void meet(const float (&x)[kRows<C>][C], const Tile<C>& columns, Bounds bounds, float (&row_sum)[kRows<C>],
-                     float& column_sum) {
+__device__ void meet(const float (&x)[kRows<C>][C], const Tile<C>& columns, Bounds bounds,
+                     float (&row_sum)[kRows<C>], float& column_sum) {
   const int lane = threadIdx.x % kWarp, first = threadIdx.x - lane;
 #pragma unroll 1
   for (int step = 0; step < kWarp; ++step) {
@@ -140,12 +142,13 @@ __device__ void meet(const float (&x)[kRows<C>][C], const Tile<C>& columns, Boun
   }
 }
 
-// The same walk, for the gradient. w = (g_i + g_j) exp(-d) is the pair's weight; *_sum[c] adds w saturate(...),
-// *_weight adds w. The columns' sums travel with them.
+// The same walk, for the gradient. w = (g_i + g_j) exp(-d) is the pair's weight; *_sum[c] adds w
+// saturate(...), *_weight adds w. The columns' sums travel with them.
 template <int C, bool kCareful>
-__device__ void meet_backward(const float (&x)[kRows<C>][C], const float (&g)[kRows<C>], const Tile<C>& columns,
-                              const float* column_grad, Bounds bounds, float (&row_sum)[kRows<C>][C],
-                              float (&row_weight)[kRows<C>], float (&column_sum)[C], float& column_weight) {
+__device__ void meet_backward(const float (&x)[kRows<C>][C], const float (&g)[kRows<C>],
+                              const Tile<C>& columns, const float* column_grad, Bounds bounds,
+                              float (&row_sum)[kRows<C>][C], float (&row_weight)[kRows<C>],
+                              float (&column_sum)[C], float& column_weight) {
   const int lane = threadIdx.x % kWarp, first = threadIdx.x - lane, next = (lane + 1) % kWarp;
 #pragma unroll 1
   for (int step = 0; step < kWarp; ++step) {
@@ -178,8 +181,8 @@ __device__ void meet_backward(const float (&x)[kRows<C>][C], const float (&g)[kR
 // Reads features (N, B, C). Writes out (N, B) if there is one tile, else partial (groups, N, B).
 // A block of S threads takes one b and two groups of tiles; there are pairs() * B blocks.
 template <int C>
-__global__ __launch_bounds__(kTile<C>) void similarity_forward(const void* features, Type type, SimilarityShape shape,
-                                                                float* partial, void* out) {
+__global__ __launch_bounds__(kTile<C>, 1) void similarity_forward(
+    const void* features, Type type, SimilarityShape shape, float* partial, void* out) {
   constexpr int R = kRows<C>, S = kTile<C>;
   __shared__ Tile<C> rows, columns;
   __shared__ float row_sums[R][S], column_sums[S];
@@ -234,9 +237,9 @@ __global__ __launch_bounds__(kTile<C>) void similarity_forward(const void* featu
 // Reads features (N, B, C) and grad (N, B). Writes grad_features (N, B, C) if there is one tile, else partial
 // (groups, N, B, C). Blocks as in the forward.
 template <int C>
-__global__ __launch_bounds__(kTile<C>) void similarity_backward(const void* grad, Type grad_type, const void* features,
-                                                                 Type type, SimilarityShape shape, float* partial,
-                                                                 void* grad_features) {
+__global__ __launch_bounds__(kTile<C>, 1) void similarity_backward(
+    const void* grad, Type grad_type, const void* features, Type type, SimilarityShape shape, float* partial,
+    void* grad_features) {
   constexpr int R = kRows<C>, S = kTile<C>;
   __shared__ Tile<C> rows, columns, row_sums[R], column_sums;
   __shared__ float column_grad[S];
@@ -275,9 +278,11 @@ __global__ __launch_bounds__(kTile<C>) void similarity_backward(const void* grad
       }
       const Bounds bounds{shape.samples - I * S, shape.samples - J * S, I == J};
       if (!bounds.diagonal && bounds.columns >= S) {
-        meet_backward<C, false>(x, g, columns, column_grad, bounds, row_sum, row_weight, column_sum, column_weight);
+        meet_backward<C, false>(x, g, columns, column_grad, bounds, row_sum, row_weight, column_sum,
+                                column_weight);
       } else if (warp * kWarp < bounds.columns) {
-        meet_backward<C, true>(x, g, columns, column_grad, bounds, row_sum, row_weight, column_sum, column_weight);
+        meet_backward<C, true>(x, g, columns, column_grad, bounds, row_sum, row_weight, column_sum,
+                               column_weight);
       }
 
       // The derivative for a row carries -sign(f_i - f_j), for a column +sign.
@@ -300,7 +305,8 @@ __global__ __launch_bounds__(kTile<C>) void similarity_backward(const void* grad
   }
 }
 
-// Adds the groups' parts in order. Reads partial (groups, elements), writes out (elements); a thread an element.
+// Adds the groups' parts in order. Reads partial (groups, elements), writes out (elements); a thread an
+// element.
 static __global__ void sum_groups(const float* partial, int groups, int64_t elements, Type type, void* out) {
   const int64_t e = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (e >= elements) return;
@@ -335,26 +341,26 @@ void launch_similarity_forward(const Launch& launch, const Scratch& scratch, con
     float* partial = shape.tiles > 1 ? scratch(shape.groups * shape.elements()) : nullptr;
     launch(similarity_forward<C>, shape.pairs() * kernels, kTile<C>, features, type, shape, partial, out);
     if (partial) {
-      launch(sum_groups, ceil_div(shape.elements(), 256), 256, static_cast<const float*>(partial), shape.groups,
-             shape.elements(), type, out);
+      launch(sum_groups, ceil_div(shape.elements(), 256), 256, static_cast<const float*>(partial),
+             shape.groups, shape.elements(), type, out);
     }
   });
 }
 
 template <typename Launch, typename Scratch>
-void launch_similarity_backward(const Launch& launch, const Scratch& scratch, const void* grad, Type grad_type,
-                                const void* features, Type type, int samples, int kernels, int channels,
-                                void* grad_features) {
+void launch_similarity_backward(const Launch& launch, const Scratch& scratch, const void* grad,
+                                Type grad_type, const void* features, Type type, int samples, int kernels,
+                                int channels, void* grad_features) {
   if (samples == 0 || kernels == 0 || channels == 0) return;
   with_channels(channels, [&]<int C>() {
     const SimilarityShape shape = similarity_shape(samples, kernels, channels, kTile<C>);
     const int64_t elements = shape.elements() * channels;
     float* partial = shape.tiles > 1 ? scratch(shape.groups * elements) : nullptr;
-    launch(similarity_backward<C>, shape.pairs() * kernels, kTile<C>, grad, grad_type, features, type, shape, partial,
-           grad_features);
+    launch(similarity_backward<C>, shape.pairs() * kernels, kTile<C>, grad, grad_type, features, type, shape,
+           partial, grad_features);
     if (partial) {
-      launch(sum_groups, ceil_div(elements, 256), 256, static_cast<const float*>(partial), shape.groups, elements,
-             type, grad_features);
+      launch(sum_groups, ceil_div(elements, 256), 256, static_cast<const float*>(partial), shape.groups,
+             elements, type, grad_features);
     }
   });
 }

@@ -8,14 +8,16 @@
 //   y    = leaky_relu((x - mean) / sqrt(var + eps) * weight + bias)
 //
 // The kernels are bound by memory, so x should be read once and y written once: a slab of x is read into
-// registers, its mean and then its variance (from x - m, so nothing cancels) are taken there, and y is written.
+// registers, its mean and then its variance (from x - m, so nothing cancels) are taken there, and y is
+// written.
 //
-// A slab is what one group of threads owns: all of H x W of one example, for one channel (contiguous x) or for
-// a few neighbouring channels (channels-last x). Threads read packets of 16 bytes. A group is `rows` threads
-// along H x W times `lanes` threads across channels, both powers of two; thread (row, lane) holds the packets
-// row, row + rows, row + 2 rows, ... of its lane. In contiguous x a packet is 4 or 8 positions of one channel and
-// lanes = 1; in channels-last x it is one position of 4 or 8 channels, and 2 to 8 lanes make 32 to 128 bytes in
-// a row. Sums over a group go through shuffles, and through shared memory if the group is more than a warp.
+// A slab is what one group of threads owns: all of H x W of one example, for one channel (contiguous x) or
+// for a few neighbouring channels (channels-last x). Threads read packets of 16 bytes. A group is `rows`
+// threads along H x W times `lanes` threads across channels, both powers of two; thread (row, lane) holds the
+// packets row, row + rows, row + 2 rows, ... of its lane. In contiguous x a packet is 4 or 8 positions of one
+// channel and lanes = 1; in channels-last x it is one position of 4 or 8 channels, and 2 to 8 lanes make 32
+// to 128 bytes in a row. Sums over a group go through shuffles, and through shared memory if the group is
+// more than a warp.
 //
 // A slab too large for registers is read twice from memory for its statistics and output. Sizes that 16 bytes
 // do not divide, or pointers that are not aligned, take the same path with packets of one element.
@@ -31,8 +33,8 @@ constexpr int kForwardPackets = 8, kBackwardPackets = 8;
 constexpr int kForwardPacketsAcross = 16, kBackwardPacketsAcross = 4;
 constexpr int kMaxThreads = 512, kMinThreads = 128;
 
-// One element, or 16 bytes of them. These stay in 32-bit words until used: arrays of half types would be given
-// a register an element.
+// One element, or 16 bytes of them. These stay in 32-bit words until used: arrays of half types would be
+// given a register an element.
 template <typename T, int kVec>
 struct alignas(16) Packet {
   uint32_t word[4];
@@ -54,7 +56,8 @@ struct alignas(16) Packet {
   }
   __device__ static uint32_t pack(const float* value, float) { return __float_as_uint(value[0]); }
   __device__ static uint32_t pack(const float* value, __half) {
-    return __half_as_ushort(__float2half(value[0])) | uint32_t(__half_as_ushort(__float2half(value[1]))) << 16;
+    return __half_as_ushort(__float2half(value[0])) |
+           uint32_t(__half_as_ushort(__float2half(value[1]))) << 16;
   }
   __device__ static uint32_t pack(const float* value, __nv_bfloat16) {
     return __bfloat16_as_ushort(__float2bfloat16(value[0])) |
@@ -92,7 +95,8 @@ inline Slabs slabs_of(int64_t examples, int channels, int plane, bool channels_l
   slabs.lanes = 1;
   slabs.rows = power_of_two_at_least(one_each ? slabs.positions : ceil_div(slabs.positions, packets));
   if (channels_last) {
-    // 8 lanes read 128 bytes in a row. Give up lanes, down to 2, while the group is larger than a small block.
+    // 8 lanes read 128 bytes in a row. Give up lanes, down to 2, while the group is larger than a small
+    // block.
     const int widest = min(power_of_two_at_least(columns), vec > 1 ? 8 : kWarp);
     slabs.lanes = widest;
     while (slabs.lanes > 2 && slabs.lanes * slabs.rows > 2 * kMinThreads) slabs.lanes /= 2;
@@ -121,8 +125,8 @@ __device__ inline Place place_of(const Slabs& slabs) {
   place.example = int(slab / slabs.per_example);
   place.channel = (int(slab % slabs.per_example) * slabs.lanes + thread % slabs.lanes) * kStats;
   place.row = thread / slabs.lanes;
-  place.offset = int64_t(place.example) * slabs.channels * slabs.plane + int64_t(place.channel) * slabs.channel_stride +
-                 int64_t(place.row) * slabs.position_stride;
+  place.offset = int64_t(place.example) * slabs.channels * slabs.plane +
+                 int64_t(place.channel) * slabs.channel_stride + int64_t(place.row) * slabs.position_stride;
   place.step = slabs.rows * slabs.position_stride;
   const bool real = slab < slabs.count && place.channel < slabs.channels;
   place.packets = real ? (slabs.positions - place.row + slabs.rows - 1) / slabs.rows : 0;
@@ -163,7 +167,8 @@ struct Joined {
   float mean, rstd;
 };
 
-__device__ inline Joined join(float m, float v, float reference_mean, float reference_var, float a, float eps) {
+__device__ inline Joined join(float m, float v, float reference_mean, float reference_var, float a,
+                              float eps) {
   const float mean = a * m + (1.f - a) * reference_mean;
   const float own = m - mean, reference = reference_mean - mean;
   const float var = a * (v + own * own) + (1.f - a) * (reference_var + reference * reference);
@@ -186,7 +191,7 @@ struct Settings {
 // Reads x once (kPackets > 0: what each thread holds) or twice (kPackets = 0) and the (C,) vectors; writes y,
 // and mean, var (N, C). kStats is 1 where a packet is one channel's, kVec where it is of that many channels.
 template <typename T, int kVec, int kStats, int kPackets>
-__global__ __launch_bounds__(kMaxThreads) void norm_forward(
+__global__ __launch_bounds__(kMaxThreads, 1) void norm_forward(
     const T* x, Reference reference, Settings settings, Slabs slabs, T* y, float* mean, float* var) {
   using Data = Packet<T, kVec>;
   constexpr bool kHeld = kPackets > 0;
@@ -222,8 +227,8 @@ __global__ __launch_bounds__(kMaxThreads) void norm_forward(
       }
     }
   } else {
-    // One reading gives each thread the mean and the squared deviations of its own elements (Chan et al. 1979,
-    // packet by packet); these are then referred to the mean of all.
+    // One reading gives each thread the mean and the squared deviations of its own elements (Chan et al.
+    // 1979, packet by packet); these are then referred to the mean of all.
     constexpr int kEach = kVec / kStats;  // a packet's elements of one channel
     float own[kStats] = {}, count = 0.f;
     for (int k = 0; k < at.packets; ++k) {
@@ -295,10 +300,10 @@ __global__ __launch_bounds__(kMaxThreads) void norm_forward(
 //   grad_mean = -weight rstd first           grad_var = -weight rstd^3 second / 2
 //   grad_x    = weight rstd g + a / (H W) (grad_mean + 2 grad_var (x - mean))
 //
-// (The example's own m and v reach y through mean and var only; da mean / dx and da var / dx are the last term.)
-// Reads grad and x once (held) or twice; writes grad_x, first and second (N, C).
+// (The example's own m and v reach y through mean and var only; da mean / dx and da var / dx are the last
+// term.) Reads grad and x once (held) or twice; writes grad_x, first and second (N, C).
 template <typename T, int kVec, int kStats, int kPackets>
-__global__ __launch_bounds__(kMaxThreads) void norm_backward(
+__global__ __launch_bounds__(kMaxThreads, 1) void norm_backward(
     const T* grad, const T* x, Reference reference, const float* mean, const float* var, Settings settings,
     Slabs slabs, T* grad_x, float* first, float* second) {
   using Data = Packet<T, kVec>;
@@ -321,7 +326,8 @@ __global__ __launch_bounds__(kMaxThreads) void norm_backward(
 
   const auto joined_at = [&](int s) {
     const int64_t index = int64_t(at.example) * slabs.channels + at.channel + s;
-    return join(mean[index], var[index], reference.mean[at.channel + s], reference.var[at.channel + s], settings.a,
+    return join(mean[index], var[index], reference.mean[at.channel + s], reference.var[at.channel + s],
+                settings.a,
                 settings.eps);
   };
   float center[kStats] = {}, scale[kStats] = {}, bias[kStats] = {};
@@ -400,9 +406,9 @@ __global__ __launch_bounds__(kMaxThreads) void norm_backward(
   }
 }
 
-// Computes the gradients of the (C,) vectors from the sums of the backward, over the examples in a fixed order.
-// Reads first, second, mean, var (N, C); writes the four gradients (C,).
-// A block takes 32 channels, so that a warp reads 128 bytes in a row, and 16 examples at a time.
+// Computes the gradients of the (C,) vectors from the sums of the backward, over the examples in a fixed
+// order. Reads first, second, mean, var (N, C); writes the four gradients (C,). A block takes 32 channels, so
+// that a warp reads 128 bytes in a row, and 16 examples at a time.
 constexpr int kExamplesAtOnce = 16;
 
 static __global__ __launch_bounds__(kWarp * kExamplesAtOnce) void norm_channels(
@@ -451,7 +457,8 @@ void with_slabs(const NormShape& shape, const Run& run) {
   const bool wide = shape.aligned && (shape.channels_last ? shape.channels : shape.plane) % kVec == 0;
   const bool across = wide && shape.channels_last;
   const int most = across ? kPacketsAcross : kPackets;
-  const Slabs slabs = slabs_of(shape.examples, shape.channels, shape.plane, shape.channels_last, wide ? kVec : 1, most);
+  const Slabs slabs = slabs_of(shape.examples, shape.channels, shape.plane, shape.channels_last,
+                               wide ? kVec : 1, most);
   const int64_t needed = ceil_div(slabs.positions, slabs.rows);
   const int64_t blocks = ceil_div(slabs.count, slabs.threads / (slabs.lanes * slabs.rows));
   if (across && needed <= most) return run.template operator()<T, kVec, kVec, kPacketsAcross>(slabs, blocks);
@@ -473,8 +480,8 @@ void with_slabs(Type type, const NormShape& shape, const Run& run) {
 // The host's part, the same on a GPU and in the tests: launch(kernel, blocks, threads, arguments...) starts a
 // kernel.
 template <typename Launch>
-void launch_norm_forward(const Launch& launch, Type type, const NormShape& shape, const void* x, Reference reference,
-                         Settings settings, void* y, float* mean, float* var) {
+void launch_norm_forward(const Launch& launch, Type type, const NormShape& shape, const void* x,
+                         Reference reference, Settings settings, void* y, float* mean, float* var) {
   if (shape.examples == 0 || shape.channels == 0 || shape.plane == 0) return;
   with_slabs<kForwardPackets, kForwardPacketsAcross>(
       type, shape, [&]<typename T, int kVec, int kStats, int kPackets>(const Slabs& slabs, int64_t blocks) {
@@ -485,9 +492,9 @@ void launch_norm_forward(const Launch& launch, Type type, const NormShape& shape
 
 // `sums` is scratch of 2 N C floats.
 template <typename Launch>
-void launch_norm_backward(const Launch& launch, Type type, const NormShape& shape, const void* grad, const void* x,
-                          Reference reference, const float* mean, const float* var, Settings settings, void* grad_x,
-                          float* sums, Gradients grads) {
+void launch_norm_backward(const Launch& launch, Type type, const NormShape& shape, const void* grad,
+                          const void* x, Reference reference, const float* mean, const float* var,
+                          Settings settings, void* grad_x, float* sums, Gradients grads) {
   if (shape.channels == 0) return;
   float *first = sums, *second = sums + shape.examples * shape.channels;
   if (shape.examples > 0 && shape.plane > 0) {

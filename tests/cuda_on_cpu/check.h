@@ -19,8 +19,8 @@ inline Type type_named(const std::string& name) {
   std::exit(2);
 }
 
-// A tensor's memory: exactly as long as it must be, so that one element too far is caught. `shift` elements of
-// padding in front make it unaligned.
+// A tensor's memory: exactly as long as it must be, so that one element too far is caught. `shift` elements
+// of padding in front make it unaligned.
 class Buffer {
  public:
   Buffer(Type type, int64_t count, int shift = 0)
@@ -29,6 +29,11 @@ class Buffer {
   }
 
   void* data() { return bytes_.data() + shift_ * (type_ == Type::float32 ? 4 : 2); }
+  uint64_t bits(uint64_t hash = 14695981039346656037u) const {  // FNV-1a
+    for (const unsigned char byte : bytes_) hash = (hash ^ byte) * 1099511628211u;
+    return hash;
+  }
+
   double at(int64_t index) { return gan_ref::load(data(), type_, index); }
   void set(int64_t index, double value) { gan_ref::store(data(), type_, index, float(value)); }
 
@@ -52,7 +57,8 @@ struct Worst {
   double value = 0;
 
   void compare(double got, double want, double scale, Type type) {
-    const double allowed = 1e-5 * scale + rounding(type) * std::fabs(want) + (type == Type::float16 ? 3e-8 : 1e-30);
+    const double smallest = type == Type::float16 ? 3e-8 : 1e-30;
+    const double allowed = 1e-5 * scale + rounding(type) * std::fabs(want) + smallest;
     const double error = std::fabs(got - want) / allowed;
     if (!(error <= value)) value = std::isnan(error) ? INFINITY : error;
   }

@@ -1,13 +1,17 @@
 // Runs CUDA device code on the CPU: the threads of a block are threads, one block after another.
 //
-// It is slow and exact about what matters: __syncthreads is a barrier, shuffles exchange values between the 32
-// threads of a warp, __shared__ is storage that all threads of the block share. So the address sanitizer sees
-// every index, and the thread sanitizer every missing barrier, of the very files that nvcc compiles.
+// It is slow and exact about what matters: __syncthreads is a barrier, shuffles exchange values between the
+// 32 threads of a warp, __shared__ is storage that all threads of the block share. So the address sanitizer
+// sees every index, and the thread sanitizer every missing barrier, of the very files that nvcc compiles.
 // Only what csrc/*.cuh use is here.
 #pragma once
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <barrier>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -40,15 +44,39 @@ namespace cuda_on_cpu {
 
 constexpr unsigned kLanes = 32;
 
+// std::barrier would do, but its waiters meet in tables that all barriers share: the thread sanitizer takes
+// that for an order between threads that have none, and overlooks some missing barriers.
+class Barrier {
+ public:
+  explicit Barrier(unsigned count) : count_(count) {}
+
+  void arrive_and_wait() {
+    const uint32_t round = round_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
+      arrived_.store(0, std::memory_order_relaxed);
+      round_.store(round + 1, std::memory_order_release);
+      syscall(SYS_futex, &round_, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+      return;
+    }
+    while (round_.load(std::memory_order_acquire) == round) {
+      syscall(SYS_futex, &round_, FUTEX_WAIT_PRIVATE, round, nullptr, nullptr, 0);
+    }
+  }
+
+ private:
+  const unsigned count_;
+  std::atomic<uint32_t> arrived_ = 0, round_ = 0;
+};
+
 // One warp's mailbox. Two sets of slots take turns: a slow reader of one exchange cannot meet a writer of the
 // next but one, because the exchange between them has a barrier.
 struct Warp {
   explicit Warp(unsigned lanes) : barrier(lanes) {}
-  std::barrier<> barrier;
+  Barrier barrier;
   uint32_t slots[2][kLanes] = {};
 };
 
-inline std::unique_ptr<std::barrier<>> block_barrier;
+inline std::unique_ptr<Barrier> block_barrier;
 inline std::vector<std::unique_ptr<Warp>> warps;
 inline thread_local unsigned turn;
 
@@ -69,12 +97,13 @@ struct Launch {
   template <typename... Parameters, typename... Arguments>
   void operator()(void (*kernel)(Parameters...), int64_t blocks, int threads, Arguments... arguments) const {
     if (threads % kLanes != 0 || threads < 1 || threads > 1024 || blocks < 1 || blocks > INT32_MAX) {
-      std::fprintf(stderr, "a launch of %lld blocks of %d threads\n", static_cast<long long>(blocks), threads);
+      std::fprintf(stderr, "a launch of %lld blocks of %d threads\n", static_cast<long long>(blocks),
+                   threads);
       std::abort();
     }
     blockDim = {unsigned(threads), 1, 1};
     gridDim = {unsigned(blocks), 1, 1};
-    block_barrier = std::make_unique<std::barrier<>>(threads);
+    block_barrier = std::make_unique<Barrier>(threads);
     warps.clear();
     for (int first = 0; first < threads; first += kLanes) warps.push_back(std::make_unique<Warp>(kLanes));
     std::vector<std::jthread> pool;
@@ -106,7 +135,8 @@ inline float __shfl_xor_sync(unsigned mask, float value, unsigned lanes) {
   return __shfl_sync(mask, value, (threadIdx.x % cuda_on_cpu::kLanes) ^ lanes);
 }
 
-inline float __saturatef(float value) { return value > 0.f ? (value < 1.f ? value : 1.f) : 0.f; }  // NaN gives 0
+// NaN gives 0
+inline float __saturatef(float value) { return value > 0.f ? (value < 1.f ? value : 1.f) : 0.f; }
 inline float rsqrtf(float value) { return 1.f / std::sqrt(value); }
 
 inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
@@ -119,7 +149,9 @@ struct __nv_bfloat16 {
 
 inline uint16_t __bfloat16_as_ushort(__nv_bfloat16 value) { return value.bits; }
 
-inline float __bfloat162float(__nv_bfloat16 value) { return std::bit_cast<float>(uint32_t(value.bits) << 16); }
+inline float __bfloat162float(__nv_bfloat16 value) {
+  return std::bit_cast<float>(uint32_t(value.bits) << 16);
+}
 
 inline __nv_bfloat16 __float2bfloat16(float value) {
   if (std::isnan(value)) return {0x7fff};

@@ -19,6 +19,7 @@ void fill(Buffer& features, int N, int B, int C) {
 
 struct Errors {
   Worst forward, backward;
+  uint64_t bits = 0;
 };
 
 Errors run(int N, int B, int C, Type type, Type grad_type) {
@@ -39,6 +40,9 @@ Errors run(int N, int B, int C, Type type, Type grad_type) {
                                       grad_features.data());
 
   Errors errors;
+  errors.bits = grad_features.bits(out.bits());
+  const auto g = [&](int i, int b) { return grad.at(int64_t(i) * B + b); };
+  const auto f = [&](int i, int b, int c) { return features.at((int64_t(i) * B + b) * C + c); };
   for (int i = 0; i < N; ++i) {
     for (int b = 0; b < B; ++b) {
       double sum = 0, weight = 0;
@@ -46,14 +50,12 @@ Errors run(int N, int B, int C, Type type, Type grad_type) {
       for (int j = 0; j < N; ++j) {
         if (j == i) continue;
         double distance = 0;
-        for (int c = 0; c < C; ++c) {
-          distance += std::fabs(features.at((int64_t(i) * B + b) * C + c) - features.at((int64_t(j) * B + b) * C + c));
-        }
-        const double e = std::exp(-distance), w = (grad.at(int64_t(i) * B + b) + grad.at(int64_t(j) * B + b)) * e;
+        for (int c = 0; c < C; ++c) distance += std::fabs(f(i, b, c) - f(j, b, c));
+        const double e = std::exp(-distance), w = (g(i, b) + g(j, b)) * e;
         sum += e;
         weight += std::fabs(w);
         for (int c = 0; c < C; ++c) {
-          const double t = features.at((int64_t(i) * B + b) * C + c) - features.at((int64_t(j) * B + b) * C + c);
+          const double t = f(i, b, c) - f(j, b, c);
           want[c] -= w * ((t > 0) - (t < 0));
         }
       }
@@ -74,8 +76,9 @@ int main(int argc, char** argv) {
     const Errors errors = run(std::atoi(argv[a]), std::atoi(argv[a + 1]), std::atoi(argv[a + 2]),
                               type_named(argv[a + 3]), type_named(argv[a + 4]));
     const bool fine = errors.forward.value <= 1 && errors.backward.value <= 1;
-    std::printf("%s %s %s %s %s: forward %.3f backward %.3f %s\n", argv[a], argv[a + 1], argv[a + 2], argv[a + 3],
-                argv[a + 4], errors.forward.value, errors.backward.value, fine ? "ok" : "WRONG");
+    std::printf("%s %s %s %s %s: forward %.3f backward %.3f bits %llx %s\n", argv[a], argv[a + 1],
+                argv[a + 2], argv[a + 3], argv[a + 4], errors.forward.value, errors.backward.value,
+                static_cast<unsigned long long>(errors.bits), fine ? "ok" : "WRONG");
     std::fflush(stdout);
     good = good && fine;
   }

@@ -15,7 +15,9 @@ constexpr double kEps = 1e-5, kA = 1.0 / (kReferenceSize + 1);
 
 struct Errors {
   Worst y, statistics, grad_x, channels;
-  bool fine() const { return y.value <= 1 && statistics.value <= 1 && grad_x.value <= 1 && channels.value <= 1; }
+  uint64_t bits = 0;
+  bool fine() const { return y.value <= 1 && statistics.value <= 1 && grad_x.value <= 1 &&
+                     channels.value <= 1; }
 };
 
 // A channel's numbers for one example, in float64.
@@ -41,7 +43,8 @@ Errors run(int N, int C, int plane, Type type, bool channels_last, double slope,
     vectors[2].push_back(float(normal()));
     vectors[3].push_back(float(normal()));
   }
-  const gan_ref::Reference reference{vectors[0].data(), vectors[1].data(), vectors[2].data(), vectors[3].data()};
+  const gan_ref::Reference reference{vectors[0].data(), vectors[1].data(), vectors[2].data(),
+                                     vectors[3].data()};
   const gan_ref::Settings settings{float(kA), float(kEps), float(slope)};
   const gan_ref::NormShape shape{N, C, plane, channels_last, reinterpret_cast<uintptr_t>(x.data()) % 16 == 0};
   std::vector<float> mean(int64_t(N) * C, NAN), var = mean, sums(2 * int64_t(N) * C, NAN);
@@ -49,12 +52,15 @@ Errors run(int N, int C, int plane, Type type, bool channels_last, double slope,
   for (auto& each : grads) each.assign(C, NAN);
 
   const cuda_on_cpu::Launch launch;
-  gan_ref::launch_norm_forward(launch, type, shape, x.data(), reference, settings, y.data(), mean.data(), var.data());
-  gan_ref::launch_norm_backward(launch, type, shape, grad.data(), x.data(), reference, mean.data(), var.data(),
+  gan_ref::launch_norm_forward(launch, type, shape, x.data(), reference, settings, y.data(), mean.data(),
+                               var.data());
+  gan_ref::launch_norm_backward(launch, type, shape, grad.data(), x.data(), reference, mean.data(),
+                                var.data(),
                                 settings, grad_x.data(), sums.data(),
                                 {grads[0].data(), grads[1].data(), grads[2].data(), grads[3].data()});
 
   Errors errors;
+  errors.bits = grad_x.bits(y.bits());
   for (int c = 0; c < C; ++c) {
     const double rm = vectors[0][c], rv = vectors[1][c], weight = vectors[2][c], bias = vectors[3][c];
     double want[4] = {}, magnitude[4] = {};
@@ -72,7 +78,8 @@ Errors run(int N, int C, int plane, Type type, bool channels_last, double slope,
       std::vector<double> g(plane);
       for (int p = 0; p < plane; ++p) {
         const double d = x.at(at(n, c, p)) - exact.mean, before = d * exact.rstd * weight + bias;
-        errors.y.compare(y.at(at(n, c, p)), before > 0 ? before : before * slope, 1 + std::fabs(before), type);
+        errors.y.compare(y.at(at(n, c, p)), before > 0 ? before : before * slope, 1 + std::fabs(before),
+                         type);
         g[p] = grad.at(at(n, c, p)) * (before > 0 ? 1 : slope);
         if (std::fabs(before) < 1e-4) g[p] = grad.at(at(n, c, p)) * (y.at(at(n, c, p)) > 0 ? 1 : slope);
         exact.first += g[p];
@@ -108,8 +115,9 @@ int main(int argc, char** argv) {
                               type_named(argv[a + 3]), layout == "channels_last", std::atof(argv[a + 5]),
                               std::atoi(argv[a + 6]));
     for (int k = 0; k < 7; ++k) std::printf("%s ", argv[a + k]);
-    std::printf("y %.3f statistics %.3f grad_x %.3f channels %.3f %s\n", errors.y.value, errors.statistics.value,
-                errors.grad_x.value, errors.channels.value, errors.fine() ? "ok" : "WRONG");
+    std::printf("y %.3f statistics %.3f grad_x %.3f channels %.3f bits %llx %s\n", errors.y.value,
+                errors.statistics.value, errors.grad_x.value, errors.channels.value,
+                static_cast<unsigned long long>(errors.bits), errors.fine() ? "ok" : "WRONG");
     std::fflush(stdout);
     good = good && errors.fine();
   }
