@@ -1,0 +1,67 @@
+"""The whole extension compiles for every architecture, links, and loads into any build of torch.
+
+Needs nvcc but no GPU: what the kernels compute is in test_kernels_on_cpu.py.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gan_ref.ops import build
+
+SHAPES = """
+import torch
+torch.ops.load_library({binary!r})
+import gan_ref.ops  # in either order: nothing is defined twice
+for name in ("minibatch_l1_similarity", "minibatch_l1_similarity_backward", "virtual_batch_norm",
+             "virtual_batch_norm_backward"):
+    ours = getattr(torch.ops.gan_ref, name).default
+    kernel = getattr(torch.ops.gan_ref_kernels, name).default
+    assert str(ours._schema).split("::")[1] == str(kernel._schema).split("::")[1], name
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(kernel.name(), "CUDA"), name
+try:
+    torch.ops.gan_ref_kernels.minibatch_l1_similarity(torch.zeros(2, 3, 4))
+except NotImplementedError:
+    print("loaded")
+"""
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory) -> tuple[Path, str]:
+    """The binary for every architecture of a wheel, and what the compilers said. Made once."""
+    home = build.cuda_home()
+    if home is None or not (home / "bin" / "nvcc").exists():
+        pytest.skip("needs nvcc, and there is none: set CUDA_HOME to the CUDA toolkit's folder")
+    binary = tmp_path_factory.mktemp("extension") / "kernels.so"
+    log = build.build(binary, build.ARCHITECTURES, extra_nvcc_flags=("-Xptxas=-v", "--threads=2"))
+    return binary, log
+
+
+def test_every_architecture_is_in_the_binary(compiled):
+    _, log = compiled
+    found = {int(sm) for sm in re.findall(r"Compiling entry function .* for 'sm_(\d+)'", log)}
+    assert found == set(build.ARCHITECTURES)
+
+
+def test_no_kernel_spills_its_registers(compiled):
+    """ptxas says what went to memory: nothing for 9.0 (an H200), elsewhere two words a kernel at most."""
+    _, log = compiled
+    entry = r"Compiling entry function '(\w+)' for 'sm_(\d+)'\n.*\n"
+    report = re.findall(entry + r"\s*(\d+) bytes stack frame, (\d+) bytes spill stores", log)
+    assert len(report) > 50 * len(build.ARCHITECTURES)
+    for kernel, sm, frame, spilled in report:
+        assert max(int(frame), int(spilled)) <= (0 if sm == "90" else 8), (kernel, sm)
+
+
+@pytest.mark.parametrize("package_first", [False, True])
+def test_the_binary_loads_where_there_is_no_gpu(compiled, package_first):
+    """Training loads it long after the package: a second definition of a name would end the process."""
+    code = SHAPES.format(binary=str(compiled[0]))
+    code = "import gan_ref.ops\n" + code if package_first else code
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout == "loaded\n", result.stderr
