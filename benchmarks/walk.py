@@ -1,15 +1,19 @@
 """What batching a walk gains, and what a long movie costs in memory: python benchmarks/walk.py [CHECKPOINT]
 
-Without a checkpoint an untrained DCGAN of the default size stands in: time and memory do not depend on weights.
+Without a checkpoint an untrained DCGAN stands in: neither time nor memory depends on the weights.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,23 +51,37 @@ def speed(generator: SimpleNamespace) -> None:
     side = generator.shape[-1]
     batch = imaging.forward_batch(side)
     alone, together = seconds_an_image(generator, 1, 65), seconds_an_image(generator, batch, 5 * batch)
-    print(
-        f"{side}x{side}: one by one {alone * 1e3:.2f} ms an image, in batches of {batch} {together * 1e3:.2f} ms: "
-        f"{alone / together:.1f} times as fast"
-    )
+    times = f"one by one {alone * 1e3:.2f} ms an image, in batches of {batch} {together * 1e3:.2f} ms"
+    print(f"{side}x{side}: {times}: {alone / together:.1f} times as fast")
 
 
 def memory(suffix: str, frames: int) -> tuple[float, float]:
-    """Peak MiB of a process that renders a movie of 16×16 pixels a frame, and of its ffmpeg."""
-    done = subprocess.run([sys.executable, __file__, "--peak", suffix, str(frames)], capture_output=True, check=True)
+    """Peak MiB of a process that renders a movie of 64×64 pixels a frame, and of its ffmpeg."""
+    command = [sys.executable, __file__, "--peak", suffix, str(frames)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     mine, ffmpeg = (int(kilobytes) / 1024 for kilobytes in done.stdout.split())
     return mine, ffmpeg
 
 
 def peak(suffix: str, frames: int) -> None:
+    """Print the peaks of this process and of its ffmpeg in kB. Linux; getrusage counts the fork as ffmpeg's."""
+    child = 0
+
+    def watch() -> None:
+        nonlocal child
+        while True:
+            for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                with contextlib.suppress(OSError, AttributeError):
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    if "ffmpeg" in status.splitlines()[0]:
+                        child = max(child, int(re.search(r"VmHWM:\s*(\d+)", status)[1]))
+            time.sleep(0.05)
+
+    threading.Thread(target=watch, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
-        walk.render(untrained(16, width=8), Path(folder) / f"walk.{suffix}", frames=frames, rows=1, columns=1)
-    print(*(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+        out = Path(folder) / f"walk.{suffix}"
+        walk.render(untrained(16, width=8), out, frames=frames, rows=1, columns=1, scale=4)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, child)
 
 
 def main() -> None:

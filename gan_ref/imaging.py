@@ -190,7 +190,7 @@ def write_movie(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps:
     rate = frame_rate(path, fps)
     if path.suffix.lower() == ".gif":
         # A palette for each frame: half the error of one for all, and no later frame has to be known. It is
-        # found on 96×96 of the pixels, in half the time. Ordered dither: error diffusion crawls between frames.
+        # found on 96×96 of the pixels, in half the time. Ordered dither, as error diffusion crawls.
         few = "split[all][some];[some]scale='min(iw,96)':'min(ih,96)':flags=neighbor[few]"
         palette = "[few]palettegen=stats_mode=single:reserve_transparent=0[palette]"
         use = "[all][palette]paletteuse=new=1:dither=bayer:bayer_scale=4"

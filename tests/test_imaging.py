@@ -23,8 +23,8 @@ def network(image_size: int = 32, seed: int = 0) -> nn.Module:
     layers: list[nn.Module] = [nn.Unflatten(1, (20, 1, 1)), nn.ConvTranspose2d(20, width, 4)]
     for _ in range(image_size.bit_length() - 4):
         layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, width, 4, stride=2, padding=1)]
-    layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1), nn.Tanh()]
-    module = nn.Sequential(*layers)
+    layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1)]
+    module = nn.Sequential(*layers, nn.Tanh())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for parameter in module.parameters():
@@ -37,7 +37,8 @@ def moving(frames: int, height: int, width: int) -> list[np.ndarray]:
     """A smooth picture with a bar that moves two pixels a frame."""
     y, x = np.mgrid[:height, :width]
     still = np.stack([255 * x / width, 255 * y / height, 128 + 0 * x], axis=-1)
-    return [np.where(((x - 2 * t) % width < 4)[..., None], 255, still).astype(np.uint8) for t in range(frames)]
+    bars = [((x - 2 * t) % width < 4)[..., None] for t in range(frames)]
+    return [np.where(bar, 255, still).astype(np.uint8) for bar in bars]
 
 
 def boxes(data: bytes) -> list[str]:
@@ -115,6 +116,13 @@ def test_a_picture_does_not_see_how_the_request_was_cut(image_size):
         assert torch.equal(ask(*sizes), whole)
     alone = [torch.cat(list(imaging.forward(module, [z[i : i + 1]], batch))) for i in (0, 40, 74)]
     assert torch.equal(torch.cat(alone), whole[[0, 40, 74]])  # beside copies of itself, in another row
+
+
+def test_every_pass_has_the_same_shape_and_its_padding_is_not_seen():
+    module, shapes = network(16), []
+    module.register_forward_pre_hook(lambda module, inputs: shapes.append(inputs[0].shape))
+    made = list(imaging.forward(module, torch.randn(21, 20).split(4), batch=8))
+    assert shapes == [(8, 20)] * 3 and [len(x) for x in made] == [8, 8, 5]
 
 
 def test_generation_leaves_the_network_as_it_was():
@@ -234,7 +242,8 @@ def test_a_file_can_be_read_by_whom_the_user_lets_read(tmp_path):
     """Not 0600, which a temporary file would have by itself."""
     imaging.write_png(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
     (tmp_path / "plain").touch()
-    assert stat.S_IMODE(os.stat(tmp_path / "a.png").st_mode) == stat.S_IMODE(os.stat(tmp_path / "plain").st_mode)
+    written, plain = (stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in ("a.png", "plain"))
+    assert written == plain
 
 
 def test_a_name_may_have_spaces_colons_and_letters_of_any_alphabet(tmp_path):
