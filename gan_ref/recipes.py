@@ -170,7 +170,8 @@ RECIPES: dict[str, Recipe] = {
             "batch_size": 100,
             "d_ema": 0.999,
         }
-        | _adam(3e-4, 0.5),
+        | _adam(3e-4, 0.5)
+        | {"lr_d": 1e-3},
     ),
     "semi-supervised-conv": Recipe(
         "the same with the convolutional networks for photographs and 400 labels a class",

@@ -73,7 +73,7 @@ PAPERS = {
     "local-stability": Published("NonSaturating LocalStability", lr=(1e-4, 1e-4)),
     "instance-noise": Published("NonSaturating InstanceNoise"),
     "semi-supervised": Published(
-        "SemiSupervised", lr=(3e-4, 3e-4), d_layers=DENSE, g_layers=(nn.BatchNorm1d,)
+        "SemiSupervised", lr=(1e-3, 3e-4), d_layers=DENSE, g_layers=(nn.BatchNorm1d,)
     ),
     "semi-supervised-conv": Published(
         "SemiSupervised", lr=(3e-4, 3e-4), d_layers=(layers.WeightNormConv2d, layers.WeightNormLinear, layers.Dropout)
