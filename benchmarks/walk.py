@@ -71,7 +71,7 @@ def peak(suffix: str, frames: int) -> None:
         nonlocal child
         while True:
             for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-                with contextlib.suppress(OSError, AttributeError):
+                with contextlib.suppress(OSError, TypeError):  # it ended meanwhile
                     status = Path(f"/proc/{pid}/status").read_text()
                     if "ffmpeg" in status.splitlines()[0]:
                         child = max(child, int(re.search(r"VmHWM:\s*(\d+)", status)[1]))
