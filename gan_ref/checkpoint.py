@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from gan_ref.config import Config
+from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import UserError
 from gan_ref.networks import build_generator
 
@@ -116,7 +117,10 @@ def load(path: str | Path) -> dict[str, Any]:
     shape = state["shape"]
     if len(shape) not in (1, 3) or not all(type(n) is int and 0 < n <= 256 for n in shape):
         raise UserError(f"{path}: field 'shape' is not the shape of a sample; it is damaged")
-    state["config"] = Config.from_dict(state["config"], source=str(path))
+    config = state["config"] = Config.from_dict(state["config"], source=str(path))
+    settled = [2] if config.data in MIXTURES else [config.channels, config.image_size, config.image_size]
+    if shape != settled or config.width is None or config.latent_dim is None:
+        raise UserError(f"{path}: its settings and the shape of its samples contradict each other; it is damaged")
     return state
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from gan_ref import imaging, sample
 from gan_ref.checkpoint import LoadedGenerator, load_generator
 from gan_ref.data import open_dataset
 from gan_ref.data.mixtures import MIXTURES
-from gan_ref.errors import UserError, command
+from gan_ref.errors import Parser, UserError, command
 from gan_ref.evaluation.inception import load_inception
 from gan_ref.evaluation.report import draw_report, make_report, text
 from gan_ref.evaluation.scores import FEWEST, Scorer
@@ -68,9 +67,9 @@ def evaluate(
     return report, scorer, samples
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     description = "Scores of a trained generator, and of real data beside them."
-    parser = argparse.ArgumentParser(prog="python -m gan_ref.evaluate", description=description)
+    parser = Parser(prog="python -m gan_ref.evaluate", description=description)
     add = parser.add_argument
     add("checkpoint", help="a checkpoint.pt or a run folder")
     add("--data", metavar="SOURCE", help="real samples to compare with [what it was trained on]")

@@ -14,7 +14,6 @@ v(θ, ψ) = (−∂V/∂θ, ∂V/∂ψ) is the field that a player who only look
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -31,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from tqdm import tqdm
 
-from gan_ref.errors import UserError, command
+from gan_ref.errors import Parser, UserError, command
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -585,7 +584,7 @@ def report(plays: Sequence[Play], η: float, seed: int) -> dict:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int | None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m gan_ref.games",
         description="Play four small games under eight dynamics; write games.gif, games.txt and games.json.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import os
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from gan_ref import imaging
 from gan_ref.checkpoint import load_generator
 from gan_ref.data.mixtures import MIXTURES
-from gan_ref.errors import UserError, command
+from gan_ref.errors import Parser, UserError, command
 from gan_ref.imaging import SCATTER
 
 GAP = 2  # pixels between the pictures on a page
@@ -107,9 +106,9 @@ def write(
     return "\n".join(said)
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     description = "Pictures from a trained generator, on one page or a file each."
-    parser = argparse.ArgumentParser(prog="python -m gan_ref.sample", description=description)
+    parser = Parser(prog="python -m gan_ref.sample", description=description)
     add = parser.add_argument
     add("checkpoint", help="a checkpoint.pt or a run folder")
     add("--out", metavar="FILE", help="a .png with all samples on one page")

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from gan_ref import imaging
 from gan_ref.checkpoint import load_generator
 from gan_ref.data.mixtures import MIXTURES
-from gan_ref.errors import UserError, command
+from gan_ref.errors import Parser, UserError, command
 from gan_ref.imaging import SCATTER
 
 PATHS = ("slerp", "linear", "circle", "dimension")
@@ -244,9 +244,9 @@ def point_frames(
 # ---------------------------------------------------------------- the command
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     description = "A movie of a walk through latent space. It loops: after the last frame comes the first."
-    parser = argparse.ArgumentParser(prog="python -m gan_ref.walk", description=description)
+    parser = Parser(prog="python -m gan_ref.walk", description=description)
     add = parser.add_argument
     add("checkpoint", help="a checkpoint.pt or a run folder")
     add("--out", required=True, metavar="FILE", help="walk.gif or walk.mp4")

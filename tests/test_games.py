@@ -313,10 +313,9 @@ def test_a_number_that_makes_no_sense_is_refused_in_one_line(tmp_path, capsys, w
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_option_ends_with_status_2(tmp_path):
-    with pytest.raises(SystemExit) as stop:
-        games.main(["--out", str(tmp_path), "--stepz", "3"])
-    assert stop.value.code == 2
+def test_an_unknown_option_gets_one_line_and_status_2(tmp_path, capsys):
+    assert games.main(["--out", str(tmp_path), "--stepz", "3"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path, capsys):

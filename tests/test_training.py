@@ -275,7 +275,7 @@ def test_each_field_of_a_checkpoint_is_checked(finished, tmp_path, capsys, name,
 
 @pytest.mark.parametrize(
     "change", [{"width": -4}, {"width": None}, {"width": 8}, {"latent_dim": "many"}, {"objective": "os.system('x')"},
-               {"unknown": 1}, {"data": 5}, {"penalties": ["__import__"]}, {"lr_g": float("nan")}]
+               {"data": "ring8"}, {"channels": 1}, {"image_size": 32}, {"unknown": 1}, {"data": 5}, {"penalties": ["__import__"]}, {"lr_g": float("nan")}]
 )  # fmt: skip
 def test_the_config_in_a_checkpoint_is_validated_field_by_field(finished, tmp_path, capsys, change):
     content = torch.load(finished / "checkpoint.pt", weights_only=True)
@@ -302,7 +302,7 @@ def test_parts_that_do_not_fit_are_refused(finished, tmp_path, capsys, part):
     ["--steps 0", "--steps -5", "--batch-size 0", "--batch-size 99999999", "--width 0", "--image-size 48",
      "--image-size 512", "--channels 2", "--lr-g nan", "--lr-d -1", "--beta1 1", "--ema 2", "--seed -1",
      "--recipe nothing", "--objective Nothing", "--objective R1", "--penalties R1(weight='a')", "--data /no/where",
-     "--resume /no/where", "--device cuda", "--latent-dim 0", "--norm-decay 7", "--update print(1)"],
+     "--resume /no/where", "--device cuda", "--latent-dim 0", "--norm-decay 7", "--update print(1)", "--steps many", "--no-such-flag"],
 )  # fmt: skip
 def test_absurd_options_get_one_line_and_leave_nothing(tmp_path, monkeypatch, capsys, arguments):
     if arguments == "--device cuda" and torch.cuda.is_available():

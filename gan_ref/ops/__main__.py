@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 import torch
 
 import gan_ref
-from gan_ref.errors import UserError, command
+from gan_ref.errors import Parser, UserError, command
 from gan_ref.ops import build, extension
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m gan_ref.ops", description=__doc__)
+    parser = Parser(prog="python -m gan_ref.ops", description=__doc__)
     parser.add_argument(
         "--build",
         action="store_true",
