@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref.layers import (
+    FromLatent,
     GaussianNoise,
     MinibatchDiscrimination,
     SpatialDropout,
     VirtualBatchNorm2d,
     WeightNormConv2d,
     batch_norm,
+    flat,
     spectral_norm,
 )
 from gan_ref.networks.output import Output
@@ -67,7 +69,7 @@ class Generator(nn.Module):
         super().__init__()
         sizes = filters(width, image_size)
         plain = norm == "none"  # a bias where no normalisation would take it away again
-        layers: list[nn.Module] = [nn.ConvTranspose2d(latent_dim, sizes[0], 4, bias=plain)]
+        layers: list[nn.Module] = [FromLatent(latent_dim, sizes[0], 4, bias=plain)]
         layers += normalised(norm, sizes[0], 0.0, norm_decay)
         for before, after in zip(sizes, sizes[1:]):
             layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=plain))
@@ -128,6 +130,6 @@ class Discriminator(nn.Module):
                     spectral_norm(layer)
 
     def forward(self, x: Tensor) -> Output:
-        features = self.trunk(x).flatten(1)  # (N, C, 4, 4) → (N, F)
+        features = flat(self.trunk(x))  # (N, C, 4, 4) → (N, F)
         scores = self.score(self.similarity(features)).squeeze(1)
         return Output(scores, features, None if self.classify is None else self.classify(features))

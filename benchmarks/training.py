@@ -1,0 +1,259 @@
+"""A training step of ours against a tutorial's, in images a second and peak memory: python benchmarks/training.py
+
+The plain loop is the DCGAN that most people start from: NCHW, float32, Adam as it comes, D's two losses
+differentiated one after the other, and in G's step the weight gradients of D too, which the next step throws
+away. The fast one is ``gan_ref.training.Run``, its average of G's weights and its watch for NaN included.
+Both have the same layers and batch size. Each configuration has a process to itself, in which short segments
+of the two alternate, so that whatever else the machine does slows both; a ratio is the median over pairs of
+segments. Peak memory is of processes that run one of the two: resident on a CPU, allocated on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gan_ref.config import Config
+from gan_ref.data import Batches, Dataset
+from gan_ref.data.faces import draw
+from gan_ref.training import Run, precision
+
+Step = Callable[[], object]
+
+BASE = (64, 64, 64)  # image size, width, batch; one at a time is varied
+SWEEP = [(32, 32, 64), BASE, (32, 64, 64), (128, 64, 64), (64, 32, 64), (64, 128, 64), (64, 64, 16), (64, 64, 256)]
+QUICK = SWEEP[:2]
+LATENT = 100
+
+# ---------------------------------------------------------------- the plain loop
+
+
+def plain_networks(size: int, width: int) -> tuple[nn.Module, nn.Module]:
+    """The layers of gan_ref.networks.dcgan as a tutorial writes them down, in PyTorch's default layout."""
+    sizes = [width * min(2**k, 8) for k in range(size.bit_length() - 3)]  # beside the image first
+    g: list[nn.Module] = [nn.ConvTranspose2d(LATENT, sizes[-1], 4, bias=False)]
+    for before, after in zip(sizes[::-1], sizes[-2::-1]):
+        g += [nn.BatchNorm2d(before), nn.ReLU(True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+    g += [nn.BatchNorm2d(sizes[0]), nn.ReLU(True), nn.ConvTranspose2d(sizes[0], 3, 4, 2, 1), nn.Tanh()]
+    d: list[nn.Module] = [nn.Conv2d(3, sizes[0], 4, 2, 1), nn.LeakyReLU(0.2, True)]
+    for before, after in zip(sizes, sizes[1:]):
+        d += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2, True)]
+    d += [nn.Conv2d(sizes[-1], 1, 4), nn.Flatten(0)]
+    return nn.Sequential(*g), nn.Sequential(*d)
+
+
+def plain(size: int, width: int, batch: int, device: torch.device) -> Step:
+    g, d = (network.to(device) for network in plain_networks(size, width))
+    d_adam, g_adam = (torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999)) for network in (d, g))
+    loss = nn.BCEWithLogitsLoss()
+    real, ones, zeros = images(size, batch, device), torch.ones(batch, device=device), torch.zeros(batch, device=device)
+
+    def step() -> tuple[float, float]:
+        d.zero_grad()
+        on_real = loss(d(real), ones)
+        on_real.backward()
+        fake = g(torch.randn(batch, LATENT, 1, 1, device=device))
+        on_fake = loss(d(fake.detach()), zeros)
+        on_fake.backward()
+        d_adam.step()
+        g.zero_grad()
+        g_loss = loss(d(fake), ones)
+        g_loss.backward()
+        g_adam.step()
+        return (on_real + on_fake).item(), g_loss.item()
+
+    return step
+
+
+def plain_parts(size: int, width: int, batch: int, device: torch.device) -> Step:
+    """Only the forward and backward passes that the plain loop cannot do without: how much of it is not itself?"""
+    g, d = (network.to(device) for network in plain_networks(size, width))
+    real, z = images(size, batch, device), torch.randn(batch, LATENT, 1, 1, device=device)
+
+    def step() -> None:
+        fake = g(z)
+        for x in (real, fake.detach(), fake):
+            d(x).sum().backward()
+
+    return step
+
+
+def images(size: int, batch: int, device: torch.device) -> Tensor:
+    return torch.rand(batch, 3, size, size, device=device) * 2 - 1
+
+
+# ---------------------------------------------------------------- ours
+
+
+def fast(size: int, width: int, batch: int, device: torch.device, kind: str) -> Step:
+    """What the loop of gan_ref.training does in a step that neither logs nor saves."""
+    samples = np.random.default_rng(0).integers(0, 256, (4 * batch, size, size, 3), dtype=np.uint8)
+    config = Config(
+        image_size=size, width=width, d_width=width, batch_size=batch, latent_dim=LATENT, channels=3, steps=10**9,
+        log_every=10**6, sample_every=10**6, checkpoint_every=10**6, device=device.type, precision=kind,
+    )  # fmt: skip
+    config = config.replace(precision=precision(config, device.type, points=False))
+    run = Run(config, Dataset("noise", samples, None, (), flip=True))
+
+    def step() -> None:
+        d, g = run.update(run.game, run.balance, run.draw)
+        run.game.end_round(d, g)
+        run.average.update(run.game.step)
+        run.watch(d.loss, g.loss, Path("."))
+
+    step.precision = config.precision
+    return step
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def seconds(step: Step, count: int, device: torch.device) -> float:
+    """Of one step, over ``count``; on a GPU by its own clock."""
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+        for _ in range(count):
+            step()
+        end.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(end) / 1000 / count
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    return (time.perf_counter() - start) / count
+
+
+def compare(size: int, width: int, batch: int, device: torch.device, segments: int, length: float) -> dict:
+    """Images a second of every contestant, and their ratios to the plain loop in the same pair of segments."""
+    shape = size, width, batch
+    contestants = {
+        "plain": plain(*shape, device),
+        "its passes": plain_parts(*shape, device),
+        "float32": fast(*shape, device, "float32"),
+        "auto": fast(*shape, device, "auto"),
+    }
+    counts = {}
+    for name, step in contestants.items():
+        step()  # chooses algorithms
+        counts[name] = max(1, round(length / seconds(step, 2, device)))
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(segments):
+        for name, step in contestants.items():
+            times[name].append(seconds(step, counts[name], device))
+    ratio = {
+        name: statistics.median(p / t for p, t in zip(times["plain"], times[name])) for name in contestants
+    }
+    return {
+        "image_size": size, "width": width, "batch": batch, "precision": contestants["auto"].precision,
+        "images_per_second": {name: batch / statistics.median(t) for name, t in times.items()},
+        "times_plain": ratio, "seconds": times,
+    }  # fmt: skip
+
+
+def peak(size: int, width: int, batch: int, device: torch.device, which: str) -> float:
+    """MiB after three steps of one contestant."""
+    step = plain(size, width, batch, device) if which == "plain" else fast(size, width, batch, device, which)
+    for _ in range(3):
+        step()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def loading(size: int, batch: int, device: torch.device) -> dict[str, float]:
+    """Images a second of the data alone: ours from the cache, and JPEGs decoded at each use by one process."""
+    pictures, _ = draw(np.arange(256), size, seed=0)
+    files = []
+    for picture in pictures:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG")
+        files.append(file)
+    ours = Batches(Dataset("faces", pictures, None, (), flip=True), batch, seed=0, device=device, flip=True)
+
+    def decode() -> Tensor:
+        arrays = [np.asarray(Image.open(file).convert("RGB")) for file in files[:batch]]
+        stacked = torch.stack([torch.from_numpy(a.copy()).permute(2, 0, 1).float().div(255) for a in arrays])
+        return stacked.sub_(0.5).div_(0.5).to(device)
+
+    rates = {}
+    for name, step in (("cached", ours.next), ("jpeg", decode)):
+        step()
+        rates[name] = batch / min(seconds(step, 20, device) for _ in range(5))
+    return rates
+
+
+# ---------------------------------------------------------------- the table
+
+
+def alone(*arguments: object) -> dict:
+    """The result of this script, called with ``arguments``, in a process of its own."""
+    command = [sys.executable, __file__, "--one", json.dumps(arguments)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+
+
+def one(what: str, size: int, width: int, batch: int, device: str, *rest: object) -> object:
+    place = torch.device(device)
+    if what == "compare":
+        return compare(size, width, batch, place, *rest)
+    if what == "peak":
+        return peak(size, width, batch, place, *rest)
+    return loading(size, batch, place)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--quick", action="store_true", help="32x32 at width 32 and 64x64 at width 64 alone")
+    parser.add_argument("--segments", type=int, default=7, help="pairs of segments a configuration [7]")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a segment [1]")
+    parser.add_argument("--out", type=Path, help="write everything as JSON too")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(*json.loads(options.one))))
+        return
+
+    hardware = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{hardware}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}; images a second, times plain, peak MiB")
+    print("size width batch │ plain  MiB │ float32        MiB │ auto                MiB │ passes/plain")
+    rows = []
+    for shape in QUICK if options.quick else SWEEP:
+        row = alone("compare", *shape, options.device, options.segments, options.seconds)
+        row["peak_mib"] = {n: alone("peak", *shape, options.device, n) for n in ("plain", "float32", "auto")}
+        rows.append(row)
+        rate, times, mib = row["images_per_second"], row["times_plain"], row["peak_mib"]
+        print(
+            f"{shape[0]:4} {shape[1]:5} {shape[2]:5} │ {rate['plain']:5.0f} {mib['plain']:4.0f} │ "
+            f"{rate['float32']:6.0f}  {times['float32']:.2f}×  {mib['float32']:5.0f} │ "
+            f"{rate['auto']:6.0f}  {times['auto']:.2f}× {row['precision'][:8]} {mib['auto']:5.0f} │ "
+            f"{1 / times['its passes']:.2f}",
+            flush=True,
+        )
+    data = {size: alone("loading", size, 0, 64, options.device) for size in (32, 64, 128)}
+    for size, rates in data.items():
+        print(f"data alone, {size}x{size}: {rates['cached']:,.0f} images/s from the cache, {rates['jpeg']:,.0f} from JPEGs")
+    if options.out:
+        about = {"hardware": hardware, "machine": platform.machine(), "torch": torch.__version__,
+                 "date": time.strftime("%Y-%m-%d"), "command": " ".join(["python", *sys.argv])}  # fmt: skip
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps({**about, "steps": rows, "data": data}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

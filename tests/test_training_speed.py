@@ -1,0 +1,97 @@
+"""Fast and plain training are the same: step by step the losses agree, whatever the recipe."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from gan_ref import layers, recipes
+from gan_ref.config import Config
+from gan_ref.networks import dcgan
+from gan_ref.training import Run, settle
+
+SMALL = {"device": "cpu", "precision": "float32", "width": 4, "d_width": 4, "batch_size": 8, "image_size": 16}
+SMALL |= {"steps": 30}
+STEPS = 4
+
+
+def run_of(name: str, data: str) -> Run:
+    config = Config(**{**recipes.settings(name), "recipe": name, "data": data, **SMALL})
+    return Run(*settle(config, progress=False))
+
+
+def made_plain(run: Run) -> Run:
+    """The same game in the straightforward form: NCHW, one tensor at a time, every gradient computed."""
+    game = run.game
+    everything = [*game.d.parameters, *game.g.parameters]
+    for player in (game.g, game.d):
+        player.module.to(memory_format=torch.contiguous_format)
+        for parameter in player.parameters:
+            parameter.data = parameter.data.contiguous()
+        options = player.optimizer.defaults | {"foreach": False}
+        options |= {"fused": False} if "fused" in options else {}
+        player.optimizer = type(player.optimizer)(player.parameters, **options)
+
+        def differentiate(loss, retain_graph=False, player=player):
+            kept = [None if p.grad is None else p.grad.clone() for p in everything]
+            for p in everything:
+                p.grad = None
+            loss.backward(retain_graph=retain_graph)  # of both networks, as a tutorial does
+            own = set(map(id, player.parameters))
+            for p, before in zip(everything, kept):
+                if id(p) not in own:
+                    p.grad = before
+
+        player.differentiate = differentiate
+    call, generate, draw = game._call_d, game.generate, run.draw
+    game._call_d = lambda x, parameters: call(x.contiguous(), parameters)
+    run.draw = lambda: tuple(None if x is None else x.contiguous() for x in draw())
+    game.generate = lambda z: generate(z).contiguous()
+    return run
+
+
+def losses(run: Run) -> list[tuple[float, float]]:
+    out = []
+    for _ in range(STEPS):
+        d, g = run.update(run.game, run.balance, run.draw)
+        run.game.end_round(d, g)
+        out.append((d.loss.item(), g.loss.item()))
+    return out
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_has_the_losses_of_its_plain_form(name, monkeypatch):
+    fast = losses(run_of(name, "faces"))
+    monkeypatch.setattr(layers.FromLatent, "forward", nn.ConvTranspose2d.forward)
+    monkeypatch.setattr(dcgan, "flat", lambda x: x.flatten(1))
+    plain = losses(made_plain(run_of(name, "faces")))
+    for step, (a, b) in enumerate(zip(fast, plain)):
+        assert a == pytest.approx(b, rel=2e-3, abs=2e-4), f"step {step + 1}"
+
+
+def test_the_first_layer_is_the_transposed_convolution_it_replaces():
+    layer = layers.FromLatent(7, 5, 4).double()
+    z = torch.randn(3, 7, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        layer = copy.deepcopy(layer).to(memory_format=memory_format)
+        plain = nn.ConvTranspose2d.forward(layer, z)
+        torch.testing.assert_close(layer(z), plain)
+        inputs = [z, *layer.parameters()]
+        torch.testing.assert_close(
+            torch.autograd.grad(layer(z).square().sum(), inputs), torch.autograd.grad(plain.square().sum(), inputs)
+        )
+
+
+def test_flat_hands_back_gradients_in_the_layout_they_are_needed_in():
+    x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    activation = x * 2
+    seen = []
+    features = layers.flat(activation)
+    activation.register_hook(seen.append)
+    assert torch.equal(features, activation.flatten(1))
+    features.square().sum().backward()
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(x.grad, 8 * x.detach())
