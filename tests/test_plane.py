@@ -121,7 +121,7 @@ def test_frames_are_at_equal_steps_one_to_two_hundred_and_a_longer_run_keeps_to_
     assert longer.every % film.every == 0
 
 
-SMALL = "--width 8 --batch-size 16 --log-every 4 --sample-every 6 --checkpoint-every 6 --no-walk".split()
+SMALL = "--width 8 --batch-size 16 --log-every 3 --sample-every 6 --checkpoint-every 6 --no-walk".split()
 
 
 def run(folder: Path, *more: str) -> dict[str, bytes]:

@@ -1,0 +1,129 @@
+"""A comparison counts what the runs did, says what failed, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan_ref import compare, imaging
+from gan_ref.compare import Trial, main
+
+TINY = "--width 4 --latent-dim 2 --batch-size 8 --log-every 2 --checkpoint-every 2".split()
+
+
+def trial(out: Path, recipe: str, seed: int, rows: list[dict], failure: str = "", batch: int = 4) -> Trial:
+    """A run as train.py leaves it, without the training."""
+    made = Trial(recipe, seed, out / "runs" / f"{recipe}-{seed}", ())
+    (made.folder / "samples").mkdir(parents=True)
+    if rows:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (made.folder / "metrics.jsonl").write_text(lines + '{"step": 99, "cut o')
+        (made.folder / "config.json").write_text(json.dumps({"batch_size": batch, "data": "grid25"}))
+        imaging.write_png(made.folder / "samples" / "000001.png", np.zeros((8, 8, 3), np.uint8))
+    if failure:
+        made.failure.write_text(failure + "\n")
+    return made
+
+
+def points(step: int, modes: int, share: float, rate: float) -> dict:
+    return {"step": step, "modes": modes, "high_quality": share, "reverse_kl": 0.5, "images_per_second": rate}
+
+
+def test_the_table_has_mean_and_spread_over_the_seeds_that_finished_and_says_why_others_did_not(tmp_path):
+    trials = [
+        trial(tmp_path, "r1", 0, [points(1, 3, 0.1, 40), points(2, 20, 0.5, 80), points(3, 24, 0.7, 1000)]),
+        trial(tmp_path, "r1", 1, [points(3, 20, 0.5, 40)]),
+        trial(tmp_path, "wgan", 0, [points(1, 25, 0.9, 40)], failure="step 2: a loss became NaN"),
+        trial(tmp_path, "semi-supervised", 0, [], failure="needs labelled images"),
+    ]
+    table = compare.write(tmp_path, trials, {"data": "grid25"})
+    r1, wgan, semi = table
+    assert r1["modes"] == {"mean": 22.0, "spread": 2.0}
+    assert r1["high_quality"] == pytest.approx({"mean": 0.6, "spread": 0.1})
+    assert r1["steps_per_second"] == {"mean": 15.0, "spread": 5.0}  # medians of 10, 20, 250 and of 10
+    assert wgan["seeds"] == 0 and "modes" not in wgan and wgan["failure"] == "step 2: a loss became NaN"
+    assert semi["failure"] == "needs labelled images"
+    text = (tmp_path / "compare.md").read_text()
+    assert "| r1 | 22.0 ± 2.0 | 60.0% ± 10.0% |" in text and "needs labelled images" in text
+    assert json.loads((tmp_path / "compare.json").read_text())["table"] == table
+    assert (tmp_path / "compare.png").stat().st_size > 10_000
+
+
+def test_images_are_compared_by_the_three_curves_of_the_face_gan_side_by_side(tmp_path):
+    rows = [
+        {"step": k, "d_loss": 1.0, "g_loss": 2.0, "fools": 0.25, "sees_fakes": 0.75, "sees_reals": 0.8,
+         "images_per_second": 8.0} for k in range(1, 30)
+    ]  # fmt: skip
+    names = ("face-2015-bn", "face-2015-margin", "face-2015-l2")
+    table = compare.write(tmp_path, [trial(tmp_path, name, 0, rows) for name in names], {})
+    assert [line["recipe"] for line in table] == list(names)
+    assert table[0]["fools"]["mean"] == 0.25 and table[0]["steps_per_second"]["mean"] == 2
+    from PIL import Image
+
+    with Image.open(tmp_path / "compare.png") as picture:
+        assert picture.width > 1.5 * picture.height  # three cards in a row
+
+
+def test_a_comparison_skips_what_is_finished_goes_on_with_what_is_not_and_outlives_a_bad_recipe(tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["--data", "ring8", "--recipes", "dcgan,semi-supervised", "--seeds", "1", "--out", str(out), *TINY]
+    assert main([*command, "--steps", "4"]) == 0
+    told = capsys.readouterr().out
+    assert "SemiSupervised" in told and "| dcgan |" in told
+    played = out / "runs" / "dcgan-0" / "checkpoint.pt"
+    before = played.stat().st_mtime_ns
+    assert main([*command, "--steps", "4"]) == 0
+    assert played.stat().st_mtime_ns == before
+    assert main([*command, "--steps", "6"]) == 0
+    content = json.loads((out / "compare.json").read_text())
+    assert [row["step"] for row in content["runs"] if row["recipe"] == "dcgan"] == [6]
+    assert (out / "runs" / "dcgan-0" / "training.gif").exists()
+
+    assert main([*command, "--steps", "6", "--lr-d", "0.1"]) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_stops_every_run_at_a_checkpoint(tmp_path):
+    command = [sys.executable, "-m", "gan_ref.compare", "--data", "ring8", "--recipes", "dcgan,lsgan", "--seeds", "1",
+               "--jobs", "2", "--steps", "1000000", "--out", str(tmp_path), *TINY]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    checkpoints = [tmp_path / "runs" / f"{name}-0" / "checkpoint.pt" for name in ("dcgan", "lsgan")]
+    deadline = time.monotonic() + 120
+    while not all(path.exists() for path in checkpoints):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in errors
+    before = [path.stat().st_mtime_ns for path in checkpoints]
+    for path in checkpoints:
+        assert "stopped after step" in (path.parent / "train.log").read_text()
+    time.sleep(0.5)
+    assert before == [path.stat().st_mtime_ns for path in checkpoints]
+    assert json.loads((tmp_path / "compare.json").read_text())["table"][0]["recipe"] == "dcgan"
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (("--recipes", "nonsense"), "no recipe"),
+        (("--recipes", "dcgan", "--seeds", "0"), "at least 1"),
+        (("--recipes", "dcgan", "--seed", "3"), "--seeds"),
+        (("--recipes", "dcgan", "--width", "many"), "width"),
+    ],
+)
+def test_mistakes_get_one_line(tmp_path, capsys, flags, said):
+    try:
+        status = main([*flags, "--data", "ring8", "--out", str(tmp_path / "out")])
+    except SystemExit as stop:  # argparse's own
+        status = stop.code
+    assert status == 2 and said in capsys.readouterr().err and not (tmp_path / "out").exists()
