@@ -20,12 +20,13 @@ class Average:
     def __init__(self, source: nn.Module, decay: float):
         self.source, self.decay = source, decay
         self.module = copy.deepcopy(source).requires_grad_(False).eval()
+        pairs = [*zip(self.module.state_dict().values(), source.state_dict().values())]  # the tensors themselves
+        self.averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.copied = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         share = 1 - min(self.decay, (1 + step) / (10 + step))
-        averaged, current = self.module.state_dict(), self.source.state_dict()
-        floating = [name for name, value in current.items() if value.is_floating_point()]
-        torch._foreach_lerp_([averaged[n] for n in floating], [current[n] for n in floating], share)
-        for name in current.keys() - floating:
-            averaged[name].copy_(current[name])
+        torch._foreach_lerp_([mean for mean, _ in self.averaged], [now for _, now in self.averaged], share)
+        for kept, now in self.copied:
+            kept.copy_(now)
