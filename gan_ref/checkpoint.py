@@ -23,7 +23,7 @@ from torch import nn
 from gan_ref.config import Config
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import UserError
-from gan_ref.networks import build_generator
+from gan_ref.networks import build_discriminator, build_generator
 
 FORMAT = 1
 FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -153,3 +153,14 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Load
     module.requires_grad_(False).eval()
     device = torch.device(device)
     return LoadedGenerator(module.to(device), config, shape, state["step"], locate(path), device)
+
+
+def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> nn.Module | None:
+    """The averaged D of a semi-supervised run, in eval mode: images → Output with class logits. None of any other."""
+    state = load(path)
+    config, shape = state["config"], tuple(state["shape"])
+    if not config.labels_per_class:
+        return None
+    module = build_discriminator(config, shape, len(state["classes"]))
+    restore(module, state.get("classifier", {}), "classifier")
+    return module.requires_grad_(False).eval().to(device)

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from gan_ref import imaging, sample
-from gan_ref.checkpoint import LoadedGenerator, load_generator
+from gan_ref.checkpoint import LoadedGenerator, load_classifier, load_generator
 from gan_ref.data import open_dataset
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import Parser, UserError, command
 from gan_ref.evaluation.inception import load_inception
 from gan_ref.evaluation.report import draw_report, make_report, text
 from gan_ref.evaluation.scores import FEWEST, Scorer
+from gan_ref.training import error_rate, test_images
 
 SAMPLES = 2000
 
@@ -57,11 +58,17 @@ def evaluate(
     network = None if inception is None else load_inception(inception or None, generator.device)
     scorer = Scorer(*opened, count, 0, generator.device, network, cache_dir, progress)
     samples = draw(generator, scorer.count, seed)
+    classifier = load_classifier(generator.path, generator.device)
+    tested = {} if classifier is None else {
+        "labels_per_class": config.labels_per_class,
+        "test_error": error_rate(classifier, *test_images(config, generator.device)),
+    }  # fmt: skip
     report = {
         "checkpoint": str(generator.path),
         "step": generator.step,
         "recipe": config.recipe,
         "seed": seed,
+        **tested,
         **make_report(scorer, samples),
     }
     return report, scorer, samples
@@ -97,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with imaging.whole(out.with_suffix(".png")) as temporary:
         figure.savefig(temporary, dpi=110)
     print(text(report))
+    if "test_error" in report:
+        print(f"test error of D's classes, taught by {report['labels_per_class']} labels each: {report['test_error']:.2%}")
     print(f"{out} and {out.with_suffix('.png').name} written")
 
 

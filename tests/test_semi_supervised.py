@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gan_ref import evaluate
 from gan_ref.data.dataset import Dataset
 from gan_ref.data.partly import PartlyLabelled, choose_labelled, hold_out
 from gan_ref.errors import UserError
@@ -113,7 +114,7 @@ def test_a_samples_logits_are_its_own(network):
     assert torch.allclose(network(x).logits[:1], network(x[:1]).logits, atol=1e-5)
 
 
-def test_a_run_reports_its_test_error_resumes_and_draws_samples(tmp_path):
+def test_a_run_reports_its_test_error_resumes_and_draws_samples(tmp_path, capsys):
     """Three classes, a bright third each, in noise: two labels a class are enough."""
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 3
@@ -135,6 +136,10 @@ def test_a_run_reports_its_test_error_resumes_and_draws_samples(tmp_path):
     assert (tmp_path / "a" / "samples" / "000060.png").read_bytes() == (
         tmp_path / "b" / "samples" / "000060.png"
     ).read_bytes()
+    assert evaluate.main([str(tmp_path / "a"), "--samples", "20"]) == 0
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["test_error"] == errors["a"][-1] and report["labels_per_class"] == 2
+    assert "test error" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
