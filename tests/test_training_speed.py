@@ -74,15 +74,16 @@ def test_every_recipe_has_the_losses_of_its_plain_form(name, monkeypatch):
 
 def test_the_first_layer_is_the_transposed_convolution_it_replaces():
     layer = layers.FromLatent(7, 5, 4).double()
-    z = torch.randn(3, 7, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(3, 7, 1, 1, generator=rng, dtype=torch.float64, requires_grad=True)
     for memory_format in (torch.contiguous_format, torch.channels_last):
         layer = copy.deepcopy(layer).to(memory_format=memory_format)
         plain = nn.ConvTranspose2d.forward(layer, z)
         torch.testing.assert_close(layer(z), plain)
-        inputs = [z, *layer.parameters()]
-        torch.testing.assert_close(
-            torch.autograd.grad(layer(z).square().sum(), inputs), torch.autograd.grad(plain.square().sum(), inputs)
+        fast_gradients, gradients = (
+            torch.autograd.grad(out.square().sum(), [z, *layer.parameters()]) for out in (layer(z), plain)
         )
+        torch.testing.assert_close(fast_gradients, gradients)
 
 
 def test_flat_hands_back_gradients_in_the_layout_they_are_needed_in():
