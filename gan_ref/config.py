@@ -66,6 +66,7 @@ class Config:
     balance: str = _setting("Fixed", "who moves, and how often")
     update: str = _setting("Alternating", "in which order, and through what they differentiate")
     instance_noise: str = _setting("", "noise on everything D sees, e.g. 'InstanceNoise(sigma=0.1)'")
+    sync_batch_norm: bool = _setting(False, "of several processes, let batch norm see the batch of all (torchrun)")
     optimizer: str = _setting("adam", "how a step is taken", choices=("adam", "rmsprop", "sgd"))
     lr_g: float = _setting(2e-4, "G's learning rate", low=0.0, high=10.0)
     lr_d: float = _setting(2e-4, "D's learning rate", low=0.0, high=10.0)

@@ -3,6 +3,7 @@
     MinibatchDiscrimination                   tells D how alike the samples of its batch are
     VirtualBatchNorm2d, set_reference         normalises with a fixed reference batch
     batch_norm                                nn.BatchNorm2d whose momentum says what it means
+    SyncBatchNorm, synchronised               the same over the batch of several processes
     GaussianNoise, Dropout, SpatialDropout    noise, from a generator that seed_noise hands out
     WeightNormLinear, WeightNormConv2d        w = g v/‖v‖, begun from data by data_dependent_init
     spectral_norm                             a layer's Lipschitz constant held at one
@@ -22,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gan_ref import ops
+from gan_ref import distributed, ops
 
 # --- minibatch discrimination -------------------------------------------------------------------------------
 
@@ -55,8 +56,14 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         tensor = self.theta * (self.log_scale.exp() / self.theta.norm(dim=0))  # T (A, B·C)
         projected = (features @ tensor).view(-1, self.num_kernels, self.kernel_dim)  # M (N, B, C)
-        similarities = ops.minibatch_l1_similarity(projected)  # (N, B)
+        similarities = self.similarities(projected)  # (N, B)
         return torch.cat([features, similarities.to(features.dtype)], dim=1)
+
+    def similarities(self, projected: Tensor) -> Tensor:
+        """To the whole batch's samples, of which several processes have a part each."""
+        if distributed.world() == 1:
+            return ops.minibatch_l1_similarity(projected)
+        return distributed.part(ops.minibatch_l1_similarity(distributed.gather(projected.float())))
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, num_kernels={self.num_kernels}, kernel_dim={self.kernel_dim}"
@@ -194,7 +201,7 @@ def set_reference(network: nn.Module, reference_batch: Tensor, *args: Any) -> No
     In training mode the statistics carry gradients, also when called under no_grad, so that one pass serves
     D's and G's step until the weights change; as with any graph, one backward uses them up. In eval mode they
     are constants, kept in the state dict. Further arguments go to the network. Costs nothing without such
-    layers.
+    layers. Each of several processes passes the whole reference batch, and finds the same statistics.
     """
     if any(isinstance(module, VirtualBatchNorm2d) for module in network.modules()):
         with reference_pass(network):
@@ -215,7 +222,7 @@ def reference_pass(network: nn.Module) -> Iterator[None]:
         layer._live, layer._kept_size = None, 0
         layer.recording = True
     try:
-        with torch.set_grad_enabled(network.training):
+        with torch.set_grad_enabled(network.training), distributed.alone():
             yield
     finally:
         for layer in layers:
@@ -236,6 +243,44 @@ def batch_norm(features: int, decay: float = 0.9, eps: float = 1e-5) -> nn.Batch
     (0.1).
     """
     return nn.BatchNorm2d(features, eps=eps, momentum=1 - decay)
+
+
+class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm of (N, C, …) with the mean and variance of the whole batch that several processes share.
+
+    Its parameters and buffers are those of nn.BatchNorm. (nn.SyncBatchNorm runs on GPUs only and differentiates
+    once; this one runs anywhere and twice, as gradient penalties ask.)
+    """
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or distributed.world() == 1:
+            return super().forward(x)
+        mean, var = distributed.moments(x)
+        with torch.no_grad():
+            count = x.numel() // x.shape[1] * distributed.world()
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        shift = self.bias - mean * scale
+        per_channel = (-1,) + (1,) * (x.dim() - 2)
+        return (x * scale.view(per_channel) + shift.view(per_channel)).to(x.dtype)
+
+
+def synchronised(network: nn.Module) -> nn.Module:
+    """The network with a SyncBatchNorm in the place of each batch norm, around the same parameters and buffers."""
+    for name, module in network.named_children():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            norm = SyncBatchNorm(module.num_features, module.eps, module.momentum)
+            for own in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+                setattr(norm, own, getattr(module, own))
+            setattr(network, name, norm)
+        else:
+            synchronised(module)
+    return network
 
 
 # --- the ends of a network ----------------------------------------------------------------------------------
@@ -293,7 +338,9 @@ class GaussianNoise(_Noise):
         self.sigma = sigma
 
     def disturb(self, x: Tensor) -> Tensor:
-        return x + self.sigma * torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
+        shape = distributed.whole(x.shape)
+        noise = torch.randn(shape, generator=self.generator, dtype=x.dtype, device=x.device)
+        return x + self.sigma * distributed.part(noise)
 
     def extra_repr(self) -> str:
         return f"sigma={self.sigma}"
@@ -309,8 +356,9 @@ class Dropout(_Noise):
         self.p = p
 
     def disturb(self, x: Tensor) -> Tensor:
-        kept = torch.rand(self.mask_shape(x), generator=self.generator, device=x.device) >= self.p
-        return x * kept / (1 - self.p)
+        shape = distributed.whole(self.mask_shape(x))
+        kept = torch.rand(shape, generator=self.generator, device=x.device) >= self.p
+        return x * distributed.part(kept) / (1 - self.p)
 
     def mask_shape(self, x: Tensor) -> torch.Size:
         return x.shape
@@ -424,7 +472,7 @@ def data_dependent_init(network: nn.Module) -> Iterator[None]:
     for layer in layers:
         layer.initialising = True
     try:
-        with torch.no_grad():
+        with torch.no_grad(), distributed.alone():
             yield
     finally:
         for layer in layers:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from gan_ref import recipes
 from gan_ref.config import Config, add_arguments
-from gan_ref.errors import UserError, command
+from gan_ref.errors import Parser, UserError, command
 
 FREE = ("steps", "log_every", "sample_every", "checkpoint_every", "walk", "device")  # may change on --resume
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def arguments() -> Parser:
+    parser = Parser(
         prog="train.py",
         description="Train a GAN on built-in faces or on your own images, and leave a run folder.",
         epilog="With no flags: a DCGAN on built-in faces. Transparent images are laid over white.",
@@ -40,7 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         print(recipes.listing())
         return 0
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return continued(resume, out, given) if resume else started(out, given)
+    with processes():
+        return continued(resume, out, given) if resume else started(out, given)
+
+
+def processes() -> AbstractContextManager:
+    """Join the others, if torchrun started several."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return nullcontext()
+    from gan_ref import distributed
+
+    return distributed.joined()
 
 
 def started(out: str | None, given: dict[str, Any]) -> int:
@@ -76,6 +88,7 @@ def continued(resume: str, out: str | None, given: dict[str, Any]) -> int:
 def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
     from gan_ref import walk  # torch loads here: --help and mistakes answer at once
     from gan_ref.checkpoint import load_generator
+    from gan_ref.distributed import rank
     from gan_ref.monitor import clock
     from gan_ref.training import Stopped, settle, train
 
@@ -87,6 +100,8 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
     except Stopped as stopped:
         print(stopped)
         return stopped.status
+    if rank() > 0:
+        return 0
     if config.walk:
         print(walk.render(load_generator(folder), folder / "walk.gif"))
     print(f"done in {clock(time.perf_counter() - began)}; everything is in {folder}")
@@ -99,10 +114,12 @@ def introduction(config: Config, dataset: Any, folder: Path, state: dict[str, An
         f"{len(dataset):,} images, {config.image_size}×{config.image_size}×{config.channels}"
     )  # fmt: skip
     begin = "" if state is None else f" from step {state['step']:,}"
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    shared = f", shared by {processes} processes" if processes > 1 else ""
     lines = [
         f"{dataset.name}: {what}" + (f", {len(dataset.classes)} classes" if dataset.classes else ""),
         f"recipe {config.recipe} on the {'GPU' if config.device == 'cuda' else 'CPU'} in {config.precision}: width "
-        f"{config.width}, {config.steps:,} steps of {config.batch_size}{begin}"
+        f"{config.width}, {config.steps:,} steps of {config.batch_size}{shared}{begin}"
         " (change with --image-size, --width, --steps, --batch-size)",
         f"results in {folder}; Ctrl-C stops and keeps them",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import signal
@@ -17,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan_ref import checkpoint, imaging, plane, recipes
+from gan_ref import checkpoint, distributed, imaging, plane, recipes
 from gan_ref.config import Config
 from gan_ref.data import Batches, Dataset, open_dataset
 from gan_ref.data.batches import finish
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.data.partly import PartlyLabelled, hold_out
 from gan_ref.errors import UserError
-from gan_ref.layers import seed_noise, set_reference
+from gan_ref.layers import seed_noise, set_reference, synchronised
 from gan_ref.monitor import Monitor, measure, numbers
 from gan_ref.networks import build_discriminator, build_generator
 from gan_ref.scoring import Scores
@@ -45,6 +46,8 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
     run = Run(config, dataset)
     if state is not None:
         run.restore(state)
+    if distributed.rank() > 0:
+        return follow(run, folder)
     prepare_folder(folder, config)
     monitor = Monitor(folder, run.game.step, config.steps, config.batch_size)
     scores = Scores(run, folder, monitor) if config.every else None
@@ -53,12 +56,14 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
         film.add(0, run.picture())
     try:
         with interruptions() as signals:
-            while run.game.step < config.steps and not signals:
+            stop = 0  # the signal that one of the processes got
+            while run.game.step < config.steps and not stop:
                 d, g = run.update(run.game, run.balance, run.draw)
                 run.game.end_round(d, g)
                 step = run.game.step
                 for average in run.averages:
                     average.update(step)
+                stop = distributed.agreed(max(signals, default=0))
 
                 monitor.advance(step)
                 run.watch(d.loss, g.loss, folder)
@@ -71,15 +76,28 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
                 if run.due(config.sample_every):
                     imaging.write_png(folder / "samples" / f"{step:06}.png", run.picture())
                     monitor.curves()
-                if run.due(config.checkpoint_every) or signals:
+                if run.due(config.checkpoint_every) or stop:
                     run.check(folder)
                     checkpoint.save(folder / "checkpoint.pt", run.state_dict())
-        if signals and run.game.step < config.steps:
-            raise Stopped(signals[0], run.game.step, folder)
+        if stop and run.game.step < config.steps:
+            raise Stopped(stop, run.game.step, folder)
         if film:
             film.develop()
     finally:
         monitor.close()
+
+
+def follow(run: Run, folder: Path) -> None:
+    """What every process but rank 0 does: it plays the same rounds, on its part of each batch, and writes nothing."""
+    stop = 0
+    with interruptions() as signals:
+        while run.game.step < run.config.steps and not stop:
+            d, g = run.update(run.game, run.balance, run.draw)
+            run.game.end_round(d, g)
+            stop = distributed.agreed(max(signals, default=0))
+            run.watch(d.loss, g.loss, folder)
+    if stop and run.game.step < run.config.steps:
+        raise Stopped(stop, run.game.step, folder)
 
 
 # ---------------------------------------------------------------- what a run is made of
@@ -104,12 +122,11 @@ class Run:
         self.bad = torch.zeros((), dtype=torch.int64, device=self.device)  # the first step with a bad loss
 
     def _batches(self) -> Batches | PartlyLabelled:
-        config = self.config
+        config, place = self.config, (distributed.rank(), distributed.world())
+        regular = config.batch_size, config.seed, self.device, config.flip, *place
         if config.labels_per_class:
-            return PartlyLabelled(
-                self.dataset, config.labels_per_class, config.batch_size, config.seed, self.device, config.flip
-            )
-        return Batches(self.dataset, config.batch_size, config.seed, self.device, config.flip)
+            return PartlyLabelled(self.dataset, config.labels_per_class, *regular)
+        return Batches(self.dataset, *regular)
 
     def _build_game(self) -> Game:
         config, shape = self.config, self.dataset.shape
@@ -118,6 +135,8 @@ class Run:
         discriminator = build_discriminator(config, shape, classes).to(self.device)
         for network in (generator, discriminator):
             seed_noise(network, self.rng)
+            if config.sync_batch_norm and distributed.world() > 1:
+                synchronised(network)
         game = Game(
             Player(generator, optimizer(config, generator, config.lr_g)),
             Player(discriminator, optimizer(config, discriminator, config.lr_d)),
@@ -141,11 +160,12 @@ class Run:
         return torch.randn(count, self.config.latent_dim, generator=rng).to(self.device)
 
     def draw(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """A fresh batch of reals (N, C, H, W), their labels (N,) or None, and z (N, Z)."""
+        """A fresh batch of reals (N, C, H, W), their labels (N,) or None, and z (N, Z): this process's part of one."""
         real, labels = self.batches.next()
         z = torch.randn(self.config.batch_size, self.config.latent_dim, generator=self.rng, device=self.device)
-        return real, labels, z
+        return real, labels, distributed.part(z)
 
+    @distributed.alone()
     def picture(self) -> np.ndarray:
         """The samples of the same 64 z, by the averaged G: uint8 (8·S, 8·S, C). Of points: see plane.picture."""
         if self.in_plane:
@@ -177,9 +197,12 @@ class Run:
 
     def watch(self, d_loss: Tensor, g_loss: Tensor, folder: Path) -> None:
         """Remember the first step whose loss is not finite; on a CPU, where looking costs nothing, stop there."""
+        if self.device.type == "cpu":
+            finite = math.isfinite(d_loss.item()) and math.isfinite(g_loss.item())
+            return self._stop_if(0 if finite else self.game.step, "a loss", folder)
         finite = torch.isfinite(d_loss.detach()) & torch.isfinite(g_loss.detach())
         self.bad = torch.where((self.bad == 0) & ~finite, self.game.step, self.bad)
-        if self.device.type == "cpu" or self.game.step % self.config.log_every == 0:
+        if self.game.step % self.config.log_every == 0:
             self._stop_if(int(self.bad), "a loss", folder)
 
     def check(self, folder: Path) -> None:
@@ -290,9 +313,11 @@ def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
     if not points and os.path.exists(config.data):
         chosen["data"] = os.path.abspath(config.data)  # so that a run resumes from any folder
     config = config.replace(device=device, precision=precision(config, device, points), **chosen)
-    dataset = open_dataset(config.data, config.image_size or 32, config.channels, progress=progress)
-    if config.labels_per_class and not has_test_split(config):
-        dataset, _ = hold_out(dataset)
+    distributed.split(config.batch_size)
+    with distributed.one_first():
+        dataset = open_dataset(config.data, config.image_size or 32, config.channels, progress=progress)
+        if config.labels_per_class and not has_test_split(config):
+            dataset, _ = hold_out(dataset)
     if config.flip and not dataset.flip:
         raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
     channels = None if points else dataset.shape[0]

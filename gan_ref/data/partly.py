@@ -47,10 +47,20 @@ class PartlyLabelled:
     ``next()`` gives x (2N, C, H, W) and the labels, int64 (N,), of its second half. Otherwise as Batches.
     """
 
-    def __init__(self, dataset: Dataset, per_class: int, batch_size: int, seed: int, device: torch.device, flip: bool):
+    def __init__(
+        self,
+        dataset: Dataset,
+        per_class: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        flip: bool,
+        rank: int = 0,
+        world: int = 1,
+    ):
         few = _part(dataset, choose_labelled(dataset, per_class, seed))
-        self.unlabelled = Batches(dataset, batch_size, seed, device, flip)
-        self.labelled = Batches(few, batch_size, seed + 1, device, flip)
+        self.unlabelled = Batches(dataset, batch_size, seed, device, flip, rank, world)
+        self.labelled = Batches(few, batch_size, seed + 1, device, flip, rank, world)
 
     def next(self) -> tuple[Tensor, Tensor]:
         x, _ = self.unlabelled.next()

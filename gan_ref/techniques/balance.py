@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gan_ref import distributed
 from gan_ref.techniques.game import Turn
 
 
@@ -52,7 +53,8 @@ class CriticWarmUp(Fixed):
 def errors(d: Turn) -> tuple[float, float]:
     """D's cross entropies on reals and on fakes: −E log σ(s(x)), −E log(1 − σ(s(G(z)))). A guess: log 2."""
     on_reals, on_fakes = F.softplus(-d.real_output.scores), F.softplus(d.fake_output.scores)
-    return tuple(torch.stack([on_reals.mean(), on_fakes.mean()]).tolist())  # one transfer from the device
+    both = distributed.mean(torch.stack([on_reals.mean(), on_fakes.mean()]))  # of one mind, to the last bit
+    return tuple(both.tolist())  # one transfer from the device
 
 
 class Margin(Fixed):

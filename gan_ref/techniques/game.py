@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from gan_ref import distributed
 from gan_ref.layers import (
     VirtualBatchNorm2d,
     WeightNormConv2d,
@@ -31,7 +32,7 @@ class Turn:
     """One evaluation of a player's loss: what it saw, and what came out. Penalties read it, metrics too."""
 
     player: str  # whose loss it is, "D" or "G"
-    real: Tensor  # (N, C, H, W) or (N, 2)
+    real: Tensor  # (N, C, H, W) or (N, 2); of several processes, this one's part
     fake: Tensor  # the same shape
     real_output: Output | None  # None in a G turn in which nothing looks at reals
     fake_output: Output
@@ -62,6 +63,7 @@ class Player:
         for parameter in self.parameters:  # optimizer.zero_grad() takes three times as long to do this
             parameter.grad = None
         loss.backward(inputs=self.parameters, retain_graph=retain_graph)
+        distributed.average_gradients(self.parameters)
 
     def step(self, turn: Turn) -> None:
         """The step that the gradients of ``turn`` ask for, and what follows every step."""
@@ -129,18 +131,21 @@ class Game:
             return _full(self.g.module(z))
 
     def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
-        """x (N, C, H, W) → Output in float32. ``parameters`` stand in for D's own where they are given."""
+        """x (N, C, H, W) → Output in float32. ``parameters`` stand in for D's own where they are given.
+
+        Of several processes each gives its part of x and gets the whole batch's Output.
+        """
         if self.instance_noise is not None:
             x = self.instance_noise(x, self.step, self.rng)
         with self.autocast():
             output = self._call_d(x, parameters)
-        return Output(*(None if value is None else _full(value) for value in output))
+        return Output(*(None if value is None else distributed.gather(_full(value)) for value in output))
 
     def _discriminate_both(
         self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None
     ) -> tuple[Output, Output]:
         """Reals and fakes: in one pass, if D says of itself that it judges each sample separately."""
-        if not getattr(self.d.module, "separate", False) or real.requires_grad:
+        if not getattr(self.d.module, "separate", False) or real.requires_grad or distributed.world() > 1:
             return self.discriminate(real, parameters), self.discriminate(fake, parameters)
         both = self.discriminate(torch.cat([real, fake]), parameters)
         parts = [(None, None) if value is None else value.split(len(real)) for value in both]
@@ -171,6 +176,7 @@ class Game:
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
         real_output, fake_output = self._discriminate_both(real, fake, parameters)
+        labels = None if labels is None else distributed.gather(labels)
         loss = self.objective.d_loss(real_output, fake_output, labels)
         return self._with_penalties(Turn("D", real, fake, real_output, fake_output, loss, loss, parameters))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gan_ref import distributed
+
 
 class InstanceNoise(nn.Module):
     """x + σ_t·ε on reals and fakes alike, σ_t falling linearly from ``sigma`` to 0 over ``rounds`` rounds.
@@ -21,4 +23,7 @@ class InstanceNoise(nn.Module):
 
     def forward(self, x: Tensor, round: int, rng: torch.Generator | None) -> Tensor:
         sigma = self.sigma * max(0.0, 1 - round / self.rounds)
-        return x + sigma * torch.randn(x.shape, generator=rng, device=x.device, dtype=x.dtype) if sigma else x
+        if not sigma:
+            return x
+        noise = torch.randn(distributed.whole(x.shape), generator=rng, device=x.device, dtype=x.dtype)
+        return x + sigma * distributed.part(noise)

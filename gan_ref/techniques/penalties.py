@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_ref import distributed
 from gan_ref.techniques.game import Game, Player, Turn
 from gan_ref.techniques.objectives import feature_distance
 
@@ -52,13 +53,14 @@ class WeightClip(Penalty):
 def gradient_norm(output: Tensor, x: Tensor) -> Tensor:
     """‖∂ Σ output / ∂x‖₂ of each sample, (N,), on the graph so that it can be minimised."""
     (gradient,) = torch.autograd.grad(output.sum(), x, create_graph=True)
-    return gradient.flatten(1).norm(dim=1)
+    norms = gradient.flatten(1).norm(dim=1)
+    return distributed.gather(norms / distributed.world())  # K processes: K times too large, see distributed
 
 
 def uniform(like: Tensor, rng: torch.Generator | None, per_sample: bool = False) -> Tensor:
     """U[0, 1], a number for each of ``like``'s, or one for each sample (N, 1, …)."""
-    shape = (len(like), *[1] * (like.dim() - 1)) if per_sample else like.shape
-    return torch.rand(shape, generator=rng, device=like.device, dtype=like.dtype)
+    shape = distributed.whole((len(like), *[1] * (like.dim() - 1)) if per_sample else like.shape)
+    return distributed.part(torch.rand(shape, generator=rng, device=like.device, dtype=like.dtype))
 
 
 class GradientPenalty(Penalty):
@@ -98,7 +100,7 @@ class DRAGAN(Penalty):
 
     def perturbation(self, real: Tensor, rng: torch.Generator | None) -> Tensor:
         """x' − x, the shape of ``real``."""
-        return self.scale * real.std(correction=0) * uniform(real, rng)
+        return self.scale * distributed.gather(real).std(correction=0) * uniform(real, rng)
 
     def forward(self, game: Game, turn: Turn) -> Tensor:
         real = turn.real.detach()
@@ -155,7 +157,7 @@ class AdaptiveL2(L2):
 
     @torch.no_grad()
     def after_round(self, d: Turn, g: Turn) -> None:
-        error = F.softplus(-g.fake_output.scores).mean()
+        error = distributed.mean(F.softplus(-g.fake_output.scores).mean())  # of one mind, to the last bit
         self.weight += self.change * ((error > self.high).float() - (error < self.low).float())
         self.weight.clamp_(min=0)
 
@@ -214,7 +216,8 @@ class LocalStability(Penalty):
     def forward(self, game: Game, turn: Turn) -> Tensor:
         # at D's own parameters: it is the size of D's real step that is penalised
         d_loss = game.objective.d_loss(game.discriminate(turn.real), game.discriminate(turn.fake))
-        return self.weight * squared_norm(torch.autograd.grad(d_loss, game.d.parameters, create_graph=True))
+        gradients = torch.autograd.grad(d_loss, game.d.parameters, create_graph=True)
+        return self.weight * squared_norm(distributed.means(gradients))
 
 
 class FeatureMatching(Penalty):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from gan_ref import distributed
 from gan_ref.techniques import steps
 from gan_ref.techniques.balance import Fixed
 from gan_ref.techniques.game import Game, Turn
@@ -98,7 +99,7 @@ class Unrolled(Simultaneous):
         weights, states = list(own.values()), steps.states(game.d.optimizer, list(own.values()))
         for _ in range(self.steps):
             turn = game.d_loss(real, fake, labels, dict(zip(own, weights)) | buffers)
-            gradients = torch.autograd.grad(turn.loss, weights, create_graph=True)
+            gradients = distributed.means(torch.autograd.grad(turn.loss, weights, create_graph=True))
             weights, states = steps.step(game.d.optimizer, weights, gradients, states)
         return dict(zip(own, weights)) | buffers
 
@@ -121,12 +122,14 @@ class Consensus(nn.Module):
         fake = game.generate(z)
         d, g = game.d_loss(real, fake, labels), game.g_loss(real, fake)
         weights = [*game.d.parameters, *game.g.parameters]
-        v = [
+        v = distributed.means([
             *torch.autograd.grad(d.loss, game.d.parameters, create_graph=True),
             *torch.autograd.grad(g.loss, game.g.parameters, create_graph=True),
-        ]
+        ])  # fmt: skip
         # a weight may be absent from v altogether: a linear critic's bias is
-        towards = torch.autograd.grad(0.5 * squared_norm(v), weights, materialize_grads=True)
+        towards = distributed.means(
+            torch.autograd.grad(0.5 * squared_norm(v), weights, materialize_grads=True)
+        )
         for weight, gradient, correction in zip(weights, v, towards):
             weight.grad = gradient.detach() + self.weight * correction
         for player, turn, moves in zip((game.d, game.g), (d, g), balance.allows(d)):
