@@ -26,7 +26,7 @@ from gan_ref import imaging, recipes
 from gan_ref.config import add_arguments
 from gan_ref.data.cache import available_cores
 from gan_ref.data.mixtures import MIXTURES
-from gan_ref.errors import UserError, command
+from gan_ref.errors import Parser, UserError, command
 from gan_ref.monitor import _smooth as smooth
 
 Row = dict[str, Any]
@@ -292,8 +292,8 @@ def _draw_tile(axes: Any, trial: Trial) -> None:
 # ---------------------------------------------------------------- the command
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def arguments() -> Parser:
+    parser = Parser(
         prog="python -m gan_ref.compare",
         description="Train several recipes on the same data with several seeds, and tabulate them.",
         epilog="Every other flag of train.py holds for all runs.",
@@ -308,7 +308,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def given_settings(argv: Sequence[str]) -> Row:
     """The flags of train.py among ``argv``, checked as train.py would."""
-    parser = argparse.ArgumentParser(prog="python -m gan_ref.compare", add_help=False, allow_abbrev=False)
+    parser = Parser(prog="python -m gan_ref.compare", add_help=False)
     add_arguments(parser)
     given = vars(parser.parse_args(argv))
     for name in ("recipe", "seed"):

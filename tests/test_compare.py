@@ -122,8 +122,6 @@ def test_ctrl_c_stops_every_run_at_a_checkpoint(tmp_path):
     ],
 )
 def test_mistakes_get_one_line(tmp_path, capsys, flags, said):
-    try:
-        status = main([*flags, "--data", "ring8", "--out", str(tmp_path / "out")])
-    except SystemExit as stop:  # argparse's own
-        status = stop.code
-    assert status == 2 and said in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert main([*flags, "--data", "ring8", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
