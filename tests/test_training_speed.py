@@ -69,7 +69,7 @@ def test_every_recipe_has_the_losses_of_its_plain_form(name, monkeypatch):
     monkeypatch.setattr(dcgan, "flat", lambda x: x.flatten(1))
     plain = losses(made_plain(run_of(name, "faces")))
     for step, (a, b) in enumerate(zip(fast, plain)):
-        assert a == pytest.approx(b, rel=2e-3, abs=2e-4), f"step {step + 1}"
+        assert a == pytest.approx(b, rel=3e-5, abs=3e-6), f"step {step + 1}"
 
 
 def test_the_first_layer_is_the_transposed_convolution_it_replaces():
