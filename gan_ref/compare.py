@@ -1,4 +1,4 @@
-"""The command ``python -m gan_ref.compare``: the same data, many recipes, several seeds; a table and a picture.
+"""The command ``python -m gan_ref.compare``: one data set, many recipes, several seeds; a table, a picture.
 
 Every run is ``python train.py`` in a process and a folder of its own, DIR/runs/RECIPE-SEED, on one thread, as
 many at a time as there are cores. Stopped at any moment, the same command goes on: finished runs are kept,
@@ -75,13 +75,16 @@ class Trial:
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others in good order.
         with open(self.folder / "train.log", "a") as log, open(self.folder / "error.log", "w") as errors:
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
-            return subprocess.Popen(self.command(), stdout=log, stderr=errors, env=environment, start_new_session=True)
+            return subprocess.Popen(
+                self.command(), stdout=log, stderr=errors, env=environment, start_new_session=True
+            )
 
     def end(self, status: int) -> None:
         """Keep why a run failed; one that was killed has not failed, and is resumed another time."""
         if status in (1, 2):
             lines = (self.folder / "error.log").read_text(errors="replace").strip().splitlines()
-            self.failure.write_text((lines[-1] if lines else f"exit status {status}").removeprefix("error: ") + "\n")
+            reason = lines[-1].removeprefix("error: ") if lines else f"exit status {status}"
+            self.failure.write_text(reason + "\n")
 
     @property
     def failure(self) -> Path:
@@ -94,7 +97,7 @@ class Trial:
         return list(_parsed(path.read_text(encoding="utf-8"))) if path.exists() else []
 
     def finished(self, steps: int | None) -> bool:
-        """Whether it has played ``steps`` rounds, or those it was to play; a checkpoint is read to be sure."""
+        """Whether it has played ``steps`` rounds, or those it was to play; or has failed."""
         if self.failure.exists():
             return True
         if not (self.folder / "checkpoint.pt").exists():
@@ -132,10 +135,11 @@ def _parsed(text: str) -> Iterator[Row]:
 
 
 def play(trials: list[Trial], steps: int | None, jobs: int) -> None:
-    """Run what is not finished, ``jobs`` processes at a time. Ctrl-C stops each at a checkpoint, and raises."""
+    """Run what is not finished, ``jobs`` at a time. Ctrl-C stops each at a checkpoint, and raises."""
     waiting = [trial for trial in trials if not trial.finished(steps)]
     running: dict[subprocess.Popen, Trial] = {}
-    bar = tqdm(total=len(trials), initial=len(trials) - len(waiting), unit="run", disable=not sys.stderr.isatty())
+    done = len(trials) - len(waiting)
+    bar = tqdm(total=len(trials), initial=done, unit="run", disable=not sys.stderr.isatty())
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -170,7 +174,7 @@ def columns(rows: list[Row]) -> dict[str, tuple[str, str]]:
 
 
 def summary(rows: list[Row]) -> list[Row]:
-    """A row a recipe: mean and standard deviation over the seeds that finished, and the failures of the others."""
+    """A row a recipe: mean and standard deviation over the seeds that finished, and why others failed."""
     table = []
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         of_it = [row for row in rows if row["recipe"] == recipe]
@@ -224,7 +228,7 @@ def write(out: Path, trials: list[Trial], settings: Row) -> list[Row]:
 
 
 def draw(path: Path, trials: list[Trial]) -> None:
-    """A card a recipe: its curves over the steps, all seeds in one, and below them the last samples of each seed."""
+    """A card a recipe: its curves over the steps, all seeds in one; below, the last samples of each seed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -247,7 +251,7 @@ def draw(path: Path, trials: list[Trial]) -> None:
         figure.savefig(partial)
 
 
-CURVES = {  # the names of a metric, its label and its colour: of points, and of images those of the 2015 face GAN
+CURVES = {  # metric: label and colour; of points, and of images the three of the 2015 face GAN
     "modes": ("modes covered", "#3182bd"),
     "high_quality": ("high quality", "#e6550d"),
     "fools": ("G fools D", "#3182bd"),
@@ -268,7 +272,8 @@ def _draw_curves(axes: Any, trials: list[Trial]) -> None:
                 total = len(MIXTURES[json.loads((trial.folder / "config.json").read_text())["data"]][0])
                 values /= total
             label, colour = CURVES[name]
-            axes.plot(steps, smooth(values), color=colour, linewidth=1.3, alpha=0.85, label=label if k == 0 else None)
+            label = label if k == 0 else None  # once in the legend
+            axes.plot(steps, smooth(values), color=colour, linewidth=1.3, alpha=0.85, label=label)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(alpha=0.25)
     axes.tick_params(labelsize=8)
@@ -283,7 +288,8 @@ def _draw_tile(axes: Any, trial: Trial) -> None:
         from PIL import Image
 
         picture = np.asarray(Image.open(pictures[-1]))
-        axes.imshow(picture, cmap="gray", interpolation="nearest" if max(picture.shape) < 200 else "antialiased")
+        small = max(picture.shape) < 200
+        axes.imshow(picture, cmap="gray", interpolation="nearest" if small else "antialiased")
     if trial.failure.exists():
         words = textwrap.shorten(trial.failure.read_text(encoding="utf-8"), 150, placeholder=" …")
         axes.set_title(textwrap.fill(words, 34), fontsize=6, color="#a33")
@@ -299,10 +305,11 @@ def arguments() -> Parser:
         epilog="Every other flag of train.py holds for all runs.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
     )
-    parser.add_argument("--recipes", required=True, metavar="A,B,…", help="their names, or all")
-    parser.add_argument("--seeds", type=int, default=3, metavar="K", help="runs of each recipe, seeds 0 to K−1 [3]")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder of runs, table and picture")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time [one a core; one on a GPU]")
+    add = parser.add_argument
+    add("--recipes", required=True, metavar="A,B,…", help="their names, or all")
+    add("--seeds", type=int, default=3, metavar="K", help="runs of each recipe, seeds 0 to K−1 [3]")
+    add("--out", required=True, metavar="DIR", help="the folder of runs, table and picture")
+    add("--jobs", type=int, metavar="N", help="runs at a time [one a core; one on a GPU]")
     return parser
 
 
@@ -333,9 +340,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     settings = json.loads(json.dumps({name: value for name, value in given.items() if name != "steps"}))
     check_folder(out / "compare.json", settings)
     trials = [
-        Trial(name, seed, out / "runs" / f"{name}-{seed}", tuple(flags)) for seed in range(ours.seeds) for name in names
+        Trial(name, seed, out / "runs" / f"{name}-{seed}", tuple(flags))
+        for seed in range(ours.seeds)
+        for name in names
     ]
-    print(f"{len(names)} recipes × {ours.seeds} seeds in {out}; Ctrl-C stops, the same command goes on", flush=True)
+    print(f"recipes: {len(names)}, seeds: {ours.seeds}, in {out}; Ctrl-C stops, repeat to go on", flush=True)
     try:
         play(trials, given.get("steps"), ours.jobs or jobs(given))
     finally:
@@ -364,7 +373,7 @@ def check_folder(path: Path, settings: Row) -> None:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is not the file of a comparison: choose another --out") from None
     if before != settings:
-        raise UserError(f"{path.parent} holds a comparison with other settings, {before}: choose another --out")
+        raise UserError(f"{path.parent} holds a comparison with other settings, {before}: change --out")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A game in the plane, seen from above: where G's points lie, what D thinks of every place, and the film of it.
+"""A game in the plane, seen from above: where G's points lie, what D thinks of each place, and a film of it.
 
 What is drawn and counted is the G that plays, not the average of its weights: the average hides how modes are
 left and found again. The counts of the average stand beside its own in metrics.jsonl.
@@ -26,7 +26,7 @@ from gan_ref.techniques.objectives import Objective
 SAMPLES = 2500  # as many as Srivastava et al. 2017 (VEEGAN, §4.1) draw to count modes
 SIDE, CAPTION = 320, 24  # of a picture, in pixels
 FIELD = 80  # D is asked at 80×80 places, and in between the field is interpolated
-FAKE, REAL = np.array([58.0, 124, 178]), np.array([236.0, 146, 52])  # blue and orange, apart in every colour vision
+FAKE, REAL = np.array([58.0, 124, 178]), np.array([236.0, 146, 52])  # blue, orange: apart to the colour-blind
 INK, RING = np.array([16.0, 18, 36]), np.array([60.0, 60, 66])
 
 # ---------------------------------------------------------------- what is counted
@@ -39,7 +39,7 @@ def coverage(generator: nn.Module, z: Tensor, dataset: Dataset) -> MixtureCovera
 
 
 def scores(generator: nn.Module, average: nn.Module, z: Tensor, dataset: Dataset) -> dict[str, float]:
-    """For a line of metrics.jsonl: the counts of G, and as ``average_…`` those of the average of its weights."""
+    """For metrics.jsonl: the counts of G, and as ``average_…`` those of the average of its weights."""
     row = {}
     for prefix, module in (("", generator), ("average_", average)):
         found = coverage(module, z, dataset)
@@ -58,13 +58,19 @@ def _points(generator: nn.Module, z: Tensor) -> Tensor:
 
 @torch.no_grad()
 def picture(
-    generator: nn.Module, discriminator: nn.Module, objective: Objective, z: Tensor, dataset: Dataset, step: int
+    generator: nn.Module,
+    discriminator: nn.Module,
+    objective: Objective,
+    z: Tensor,
+    dataset: Dataset,
+    step: int,
 ) -> np.ndarray:
-    """Points over D's field → uint8 (344, 320, 3), in 20 ms on one core.
+    """Points over D's field → uint8 (344, 320, 3), in 30 ms on one core.
 
-    The square is [−a, a]² with a = 1.3 · max |means|, y upwards. Dots are G(z). Circles are 3σ about each mode:
-    a dot inside is a sample of high quality. The field is orange where D says real, blue where it says fake, and
-    a line runs where it cannot tell. Below stand the round, the modes covered and the high-quality share.
+    The square is [−a, a]² with a = 1.3 · max |means|, y upwards. Dots are G(z). Circles are 3σ about each
+    mode: a dot inside is a sample of high quality. The field is orange where D says real, blue where it says
+    fake, and a line runs where it cannot tell. Below stand the round, the modes covered and the high-quality
+    share.
     """
     reach = 1.3 * float(np.abs(dataset.means).max())
     fake = _points(generator, z)
@@ -89,8 +95,8 @@ def field(
 ) -> np.ndarray:
     """What D believes, from −1 (fake) to 1 (real), at each pixel of [−reach, reach]²: (SIDE, SIDE).
 
-    With log odds s it is 2σ(s) − 1 = tanh(s/2). Other scores are counted from the objective's threshold, or from
-    halfway between the means of reals and fakes where zero means nothing, in units of their own spread.
+    With log odds s it is 2σ(s) − 1 = tanh(s/2). Other scores are counted from the objective's threshold, or
+    from halfway between the means of reals and fakes where zero means nothing, in units of their own spread.
     """
     axis = (torch.arange(FIELD, dtype=torch.float32) + 0.5) * (2 * reach / FIELD) - reach
     places = torch.cartesian_prod(-axis, axis).flip(1).to(fake.device)  # read like a page: y falls, x rises
@@ -167,8 +173,9 @@ def _font() -> ImageFont.FreeTypeFont:
 class Film:
     """``frames/NNNNNN.png`` at equal steps of a run, and ``training.gif`` made of them at its end.
 
-    A frame every 2^k steps with the k that gives 100 to 200 of them. A run that is lengthened takes a larger k,
-    whose steps are among those already drawn. Frames after ``start``, of a run that died past its checkpoint, go.
+    A frame every 2^k steps with the k that gives 100 to 200 of them. A run that is lengthened takes a larger
+    k, whose steps are among those already drawn. Frames after ``start``, of a run that died past its
+    checkpoint, go.
     """
 
     def __init__(self, folder: Path, start: int, steps: int):

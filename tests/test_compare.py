@@ -72,9 +72,10 @@ def test_images_are_compared_by_the_three_curves_of_the_face_gan_side_by_side(tm
         assert picture.width > 1.5 * picture.height  # three cards in a row
 
 
-def test_a_comparison_skips_what_is_finished_goes_on_with_what_is_not_and_outlives_a_bad_recipe(tmp_path, capsys):
+def test_finished_runs_are_skipped_others_go_on_and_a_recipe_that_cannot_be_is_a_row(tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["--data", "ring8", "--recipes", "dcgan,semi-supervised", "--seeds", "1", "--out", str(out), *TINY]
+    names = "dcgan,semi-supervised"
+    command = ["--data", "ring8", "--recipes", names, "--seeds", "1", "--out", str(out), *TINY]
     assert main([*command, "--steps", "4"]) == 0
     told = capsys.readouterr().out
     assert "SemiSupervised" in told and "| dcgan |" in told
@@ -93,8 +94,8 @@ def test_a_comparison_skips_what_is_finished_goes_on_with_what_is_not_and_outliv
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_stops_every_run_at_a_checkpoint(tmp_path):
-    command = [sys.executable, "-m", "gan_ref.compare", "--data", "ring8", "--recipes", "dcgan,lsgan", "--seeds", "1",
-               "--jobs", "2", "--steps", "1000000", "--out", str(tmp_path), *TINY]  # fmt: skip
+    flags = "--data ring8 --recipes dcgan,lsgan --seeds 1 --jobs 2 --steps 1000000".split()
+    command = [sys.executable, "-m", "gan_ref.compare", *flags, "--out", str(tmp_path), *TINY]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     checkpoints = [tmp_path / "runs" / f"{name}-0" / "checkpoint.pt" for name in ("dcgan", "lsgan")]
     deadline = time.monotonic() + 120

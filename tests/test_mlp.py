@@ -1,4 +1,4 @@
-"""The hidden layers as one operator: the same numbers as one layer after the other, to the second derivative."""
+"""The hidden layers as one operator: the numbers of one layer after the other, to the second derivative."""
 
 from __future__ import annotations
 

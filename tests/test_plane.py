@@ -1,4 +1,4 @@
-"""The plane: the picture shows where things are, the counts say what is there, and the film is of the whole run."""
+"""The plane: the picture shows where things are, the counts what is there, the film the whole run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class Always(nn.Module):
 
 def test_the_field_is_what_d_believes_at_each_place_with_x_to_the_right_and_y_upwards():
     for axis, belief in ((0, lambda x, y: x), (1, lambda x, y: y)):
-        field = plane.field(Says(lambda p: p[:, axis]), objectives.NonSaturating(), torch.zeros(4, 2), GRID, 5.2)
+        says = Says(lambda p: p[:, axis])
+        field = plane.field(says, objectives.NonSaturating(), torch.zeros(4, 2), GRID, 5.2)
         x = (np.arange(plane.SIDE) + 0.5) * 10.4 / plane.SIDE - 5.2
         expected = np.tanh(belief(*np.meshgrid(x, -x)) / 2)
         assert np.abs(field - expected).max() < 0.02
@@ -82,7 +83,8 @@ def test_dots_lie_where_g_puts_them():
 
 def test_a_picture_leaves_no_trace_in_the_networks_or_the_random_state():
     generator = Generator(width=8, latent_dim=4)
-    discriminator = Discriminator(width=8, norm="spectral", minibatch_discrimination=True, noise=0.1, dropout=0.5)
+    parts = {"norm": "spectral", "minibatch_discrimination": True, "noise": 0.1, "dropout": 0.5}
+    discriminator = Discriminator(width=8, **parts)
     before = {name: value.clone() for name, value in discriminator.state_dict().items()}
     rng = torch.get_rng_state()
     z = torch.zeros(10, 4)
@@ -127,9 +129,12 @@ SMALL = "--width 8 --batch-size 16 --log-every 3 --sample-every 6 --checkpoint-e
 def run(folder: Path, *more: str) -> dict[str, bytes]:
     """Everything that a run shows, without the one number that is about the machine."""
     assert main([*more, "--data", "ring8", *SMALL] if "--resume" not in more else [*more]) == 0
-    shown = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.suffix in (".png", ".gif")}
+    pictures = [path for path in folder.rglob("*") if path.suffix in (".png", ".gif")]
+    shown = {str(path.relative_to(folder)): path.read_bytes() for path in pictures}
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    shown["metrics"] = json.dumps([{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]).encode()
+    for row in rows:
+        del row["images_per_second"]
+    shown["metrics"] = json.dumps(rows).encode()
     return {name: content for name, content in shown.items() if name != "curves.png"}
 
 
@@ -152,12 +157,14 @@ def test_a_run_leaves_a_film_and_one_cut_in_two_leaves_the_same(tmp_path):
 def test_looking_at_a_run_does_not_change_it(name):
     weights = []
     for look in (False, True):
-        config, dataset = settle(Config(data=name, device="cpu", width=8, batch_size=16, minibatch_discrimination=True))
+        settings = {"width": 8, "batch_size": 16, "minibatch_discrimination": True}
+        config, dataset = settle(Config(data=name, device="cpu", **settings))
         game = Run(config, dataset)
         for _ in range(3):
             d, g = game.update(game.game, game.balance, game.draw)
             game.game.end_round(d, g)
             if look:
                 game.picture(), game.scores()
-        weights.append(torch.cat([p.detach().flatten() for p in game.game.d.parameters + game.game.g.parameters]))
+        both = game.game.d.parameters + game.game.g.parameters
+        weights.append(torch.cat([p.detach().flatten() for p in both]))
     assert torch.equal(*weights)

@@ -1,7 +1,7 @@
 """Multilayer perceptrons for two-dimensional data, as in the mixture experiments of Metz et al. 2017, §3.1.
 
-At this size a training step is hundreds of small operators, and what stands between them costs as much as they
-do. So the hidden layers are one operator of our own, ``Perceptron``: benchmarks/mixtures.py measures it.
+Here the small operators, and what stands between them, cost as much as the matrix products. So the hidden
+layers are one operator of our own, ``Perceptron``: benchmarks/mixtures.py measures what that is worth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from gan_ref.layers import Dropout, GaussianNoise, MinibatchDiscrimination, spec
 from gan_ref.networks.output import Output
 
 
-def hidden(inputs: int, width: int, layers: int, slope: float, noise: float = 0.0, dropout: float = 0.0) -> nn.Module:
+def hidden(
+    inputs: int, width: int, layers: int, slope: float, noise: float = 0.0, dropout: float = 0.0
+) -> nn.Module:
     """``layers`` times Linear and LeakyReLU(slope), He-initialised so that activations keep their scale."""
     modules: list[nn.Module] = []
     for k in range(layers):
@@ -30,11 +32,11 @@ def hidden(inputs: int, width: int, layers: int, slope: float, noise: float = 0.
 
 
 class Hidden(nn.Sequential):
-    """Linear, LeakyReLU, Linear, LeakyReLU, … with one slope: what nn.Sequential computes, as one operator."""
+    """Linear, LeakyReLU, Linear, LeakyReLU, … of one slope: what nn.Sequential computes, as one operator."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__(*layers)
-        self.linears, self.slope = layers[::2], layers[1].negative_slope  # a slice of self would be a new module
+        self.linears, self.slope = layers[::2], layers[1].negative_slope  # self[::2] would be a new module
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_autocast_enabled(x.device.type):
@@ -44,7 +46,7 @@ class Hidden(nn.Sequential):
 
 
 def perceptron(slope: float, x: Tensor, *weights: Tensor) -> Tensor:
-    """h_k = leaky_relu(W_k h_{k−1} + b_k) from h_0 = x (N, A) to the last (N, F); weights are W_1, b_1, W_2, …"""
+    """h_k = leaky_relu(W_k h_{k−1} + b_k), from h_0 = x (N, A) to (N, F); weights W_1, b_1, W_2, …"""
     for weight, bias in zip(weights[::2], weights[1::2]):
         x = F.leaky_relu(F.linear(x, weight, bias), slope)
     return x
@@ -57,8 +59,8 @@ class Perceptron(torch.autograd.Function):
 
         ∂W_k = δ_kᵀ h_{k−1},   ∂b_k = Σ_n δ_k,   δ_{k−1} = δ_k W_k.
 
-    Only what is asked for is computed: G's step wants D's gradient at x, not at its weights. A gradient that is
-    itself to be differentiated is left to autograd, through ``perceptron``.
+    Only what is asked for is computed: G's step wants D's gradient at x, not at its weights. A gradient that
+    is itself to be differentiated is left to autograd, through ``perceptron``.
     """
 
     @staticmethod
@@ -90,14 +92,17 @@ class Perceptron(torch.autograd.Function):
 
 
 def _wanted(ctx: Any) -> list[bool]:
-    """Which gradients, at x and the weights, the pass that is running will use: ``inputs`` of backward says it."""
+    """Which gradients, at x and the weights, this backward pass will use: its ``inputs`` say it."""
     try:
-        return [node is not None and torch._C._will_engine_execute_node(node) for node, _ in ctx.next_functions]
+        used = torch._C._will_engine_execute_node
+        return [node is not None and used(node) for node, _ in ctx.next_functions]
     except RuntimeError:  # under autograd.grad torch does not tell it of leaves
         return list(ctx.needs_input_grad[1:])
 
 
-def _differentiable(slope: float, inputs: list[Tensor], gradient: Tensor, wanted: list[bool]) -> list[Tensor | None]:
+def _differentiable(
+    slope: float, inputs: list[Tensor], gradient: Tensor, wanted: list[bool]
+) -> list[Tensor | None]:
     """The gradients at those inputs that are wanted, on the graph."""
     asked = [x for x, want in zip(inputs, wanted) if want]
     found = iter(torch.autograd.grad(perceptron(slope, *inputs), asked, gradient, create_graph=True))
