@@ -4,9 +4,8 @@
 
 The obvious loop is how anyone would write it: nn.Sequential networks, torch.optim.Adam as it comes, D called
 on reals and on fakes, zero_grad, fake.detach(). Ours is what ``python train.py --data ring8`` runs between
-two logged steps. Both have batch 256, width 128, three hidden layers and z of 16.
-Segments of the two alternate, so that whatever else the machine does falls on both, and time is the process's own CPU time; the
-ratio is of the medians.
+two logged steps. Both have batch 256, width 128, three hidden layers and z of 16. Segments alternate, so
+that whatever else the machine does falls on both; time is the process's own; the ratio is of the medians.
 """
 
 from __future__ import annotations
