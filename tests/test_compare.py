@@ -96,7 +96,10 @@ def test_finished_runs_are_skipped_others_go_on_and_a_recipe_that_cannot_be_is_a
 def test_ctrl_c_stops_every_run_at_a_checkpoint(tmp_path):
     flags = "--data ring8 --recipes dcgan,lsgan --seeds 1 --jobs 2 --steps 1000000".split()
     command = [sys.executable, "-m", "gan_ref.compare", *flags, "--out", str(tmp_path), *TINY]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background job ignores it
+    )  # fmt: skip
     checkpoints = [tmp_path / "runs" / f"{name}-0" / "checkpoint.pt" for name in ("dcgan", "lsgan")]
     deadline = time.monotonic() + 120
     while not all(path.exists() for path in checkpoints):
