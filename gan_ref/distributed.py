@@ -1,16 +1,16 @@
-"""Several processes that train as one: ``torchrun --nproc-per-node=K train.py``, on one machine or on several.
+"""Several processes that train as one: ``torchrun --nproc-per-node=K train.py``, on one machine or several.
 
-Each process plays the whole game on its part of every batch. D's outputs are gathered, so that all of them compute
-the loss L of the whole batch, the same number; each differentiates it into its own part, and the gradients are
-averaged. The operations below have their true derivatives, of any order:
+Each process plays the whole game on its part of every batch. D's outputs are gathered, so that all of them
+compute the loss L of the whole batch, the same number; each differentiates it into its own part, and the
+gradients are averaged. The operations below have their true derivatives, of any order:
 
     gather(x) = (x_1, …, x_K)        ∂L/∂x_k = its rows of Σ ∂L/∂gather, the sum over processes
     mean(x)   = (1/K) Σ x_k          ∂L/∂x_k = (1/K) Σ ∂L/∂mean
 
-The mean of the K gradients is that of (1/K)(L + … + L) = L, whatever L is: a mean over samples, a distance between
-mean features, a loss with gradients inside. Only a derivative by what one process alone has, its samples, comes
-out K times too large: see ``gradient_norm``. Random numbers are drawn for the whole batch by every process, which
-keeps its part of them.
+The mean of the K gradients is that of (1/K)(L + … + L) = L, whatever L is: a mean over samples, a distance
+between mean features, a loss with gradients inside. Only a derivative by what one process alone has, its
+samples, comes out K times too large: see ``gradient_norm``. Random numbers are drawn for the whole batch by
+every process, which keeps its part of them.
 
 With one process nothing is started, and each function returns what it was given.
 """
@@ -90,7 +90,7 @@ def whole(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def part(batch: Tensor) -> Tensor:
-    """(N, …) of the whole batch → this process's (n, …). Of batches one behind the other, its part of each."""
+    """(N, …) of the whole batch → this process's (n, …). Of several batches in a row, its part of each."""
     if world() == 1:
         return batch
     return batch.unflatten(0, (-1, _us.world, _us.share))[:, _us.rank].flatten(0, 1)
@@ -110,7 +110,7 @@ def mean(x: Tensor) -> Tensor:
 
 
 def means(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """``mean`` of each, in one message; layouts are kept, since fused optimizers take a gradient's for its weight's."""
+    """``mean`` of each, in one message. Layouts stay: a fused optimizer takes a gradient's for its weight's."""
     if world() == 1:
         return list(tensors)
     pieces = mean(torch.cat([t.reshape(-1) for t in tensors])).split([t.numel() for t in tensors])
@@ -130,7 +130,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel of the whole batch's x (N, C, …), (C,) each, float32 at least."""
+    """Mean and biased variance of each channel of the whole batch's x (N, C, …): (C,) each, float32."""
     full = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     var, mean = torch.var_mean(full, [d for d in range(x.dim()) if d != 1], correction=0)
     if world() == 1:
@@ -199,7 +199,7 @@ def joined() -> Iterator[None]:
             raise SystemExit(2) from None  # rank 0 tells it
         raise
     except RuntimeError as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which saw it too: there is something to say
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which saw it too; first the reason
         message = life.explain()
         life.leave(f"failed {message or error}")
         if message is None:
@@ -223,7 +223,8 @@ def _join() -> Process:
     # NCCL wants a GPU for each process. gloo does what is on CPUs, and lets processes share a GPU, slowly.
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus >= beside else "gloo", timeout=LIMIT)
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(minutes=1))
+    limit = timedelta(minutes=1)
+    store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=limit)
     prefix = f"gan_ref {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     return Process(rank, world, dist.PrefixStore(prefix, store))
 

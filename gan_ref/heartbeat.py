@@ -1,8 +1,8 @@
 """Who of several processes is still there: each gives a sign of life every second, and all listen.
 
-A collective operation waits for everybody, for ever if need be. What one process says here, through a store that
-all can reach, tells the others that it left, that it failed and why, or, by silence, that it died, hangs or lost
-its network.
+A collective operation waits for everybody, for ever if need be. What one process says here, through a store
+that all can reach, tells the others that it left, that it failed and why, or, by silence, that it died, hangs
+or lost its network.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Heartbeat:
                 return f"{self.name(r)} failed: {word.removeprefix('failed ')}"
         if lost := self.lost(patience):
             names = ", ".join(map(self.name, lost))
-            return f"{names} died or hangs: nothing heard for {patience:.0f} s; --resume goes on from the last checkpoint"
+            silent = f"{names} died or hangs: nothing heard for {patience:.0f} s"
+            return f"{silent}; --resume goes on from the last checkpoint"
         return None
 
     def name(self, rank: int) -> str:
@@ -88,7 +89,7 @@ class Heartbeat:
         return message
 
     def leave(self, word: str) -> None:
-        """Say "left" or "failed …" and wait for rank 0 to have finished, since torchrun kills all once one has failed.
+        """Say "left" or "failed …", and wait for rank 0 to finish: torchrun kills all when one has failed.
 
         Rank 0 in turn waits a moment for the others: the store may be its own.
         """

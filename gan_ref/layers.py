@@ -271,7 +271,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronised(network: nn.Module) -> nn.Module:
-    """The network with a SyncBatchNorm in the place of each batch norm, around the same parameters and buffers."""
+    """The network with SyncBatchNorm for batch norm, around the same parameters and buffers."""
     for name, module in network.named_children():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             norm = SyncBatchNorm(module.num_features, module.eps, module.momentum)

@@ -88,7 +88,7 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
 
 
 def follow(run: Run, folder: Path) -> None:
-    """What every process but rank 0 does: it plays the same rounds, on its part of each batch, and writes nothing."""
+    """What every process but rank 0 does: the same rounds on its part of each batch, and nothing written."""
     stop = 0
     with interruptions() as signals:
         while run.game.step < run.config.steps and not stop:
@@ -160,7 +160,7 @@ class Run:
         return torch.randn(count, self.config.latent_dim, generator=rng).to(self.device)
 
     def draw(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """A fresh batch of reals (N, C, H, W), their labels (N,) or None, and z (N, Z): this process's part of one."""
+        """This process's part of a fresh batch: reals (N, C, H, W), their labels (N,) or None, and z (N, Z)."""
         real, labels = self.batches.next()
         z = torch.randn(self.config.batch_size, self.config.latent_dim, generator=self.rng, device=self.device)
         return real, labels, distributed.part(z)

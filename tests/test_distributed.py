@@ -1,0 +1,214 @@
+"""K processes train as one does: the same losses, one run folder, one end."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_ref import checkpoint, distributed, recipes
+from gan_ref.config import Config
+from gan_ref.data import Batches, Dataset
+from gan_ref.train import main
+from gan_ref.training import Run, settle
+
+ROUNDS = 3
+SMALL = {"device": "cpu", "precision": "float32", "width": 4, "latent_dim": 8, "batch_size": 8,
+         "image_size": 16, "steps": 30, "sync_batch_norm": True, "optimizer": "sgd", "lr_d": 0.01, "lr_g": 0.01}  # fmt: skip
+# (Adam's first steps follow the gradient's sign: where that is zero, they follow rounding.)
+LIKE_ANOTHER = ("face-2015-bn", "feature-matching-sum", "label-smoothing", "historical-averaging", "ttur",
+                "lsgan", "r1", "instance-noise")  # fmt: skip
+GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if name not in LIKE_ANOTHER} | {
+    "noise everywhere": {"norm_g": "none", "norm_d": "virtual", "d_noise": 0.1, "d_dropout": 0.2, "flip": True,
+                         "instance_noise": "InstanceNoise(sigma=0.1)"},
+    "a gradient of gradients through batch norm": {"penalties": ("R1",)},
+    "a gradient of gradients through similarities": {"penalties": ("R1",), "norm_d": "none",
+                                                     "minibatch_discrimination": True},
+    "whoever moves depends on the errors": {"balance": "Dynamic(low=0.5, high=0.6)"},
+    "both gradients at the same point": {"update": "Simultaneous", "minibatch_discrimination": True},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Forty noisy coloured squares in two class folders."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for k in range(40):
+        (folder / "ab"[k % 2]).mkdir(exist_ok=True)
+        pixels = np.clip(rng.normal(60 + 120 * (k % 2), 30, (20, 24, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "ab"[k % 2] / f"{k}.png")
+    return str(folder)
+
+
+def losses(name: str, images: str) -> list[list[float]]:
+    """D's loss, G's, and the size of each of their weights, after each of a few rounds."""
+    settings = {**GAMES[name], "data": images, **SMALL}
+    if settings.get("labels_per_class"):
+        settings["labels_per_class"] = 5
+    run = Run(*settle(Config(**settings), progress=False))
+    seen = []
+    for _ in range(ROUNDS):
+        d, g = run.update(run.game, run.balance, run.draw)
+        run.game.end_round(d, g)
+        weights = [p.detach().double().abs().sum() for p in (*run.game.d.parameters, *run.game.g.parameters)]
+        seen.append([float(x.detach()) for x in (d.loss, g.loss, *weights)])
+    return seen
+
+
+# ---------------------------------------------------------------- the same numbers
+
+
+def free_port() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
+
+
+def environment(rank: int, port: str) -> dict[str, str]:
+    """What torchrun sets."""
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}  # fmt: skip
+
+
+def play_all(rank: int, port: str, images: str, results) -> None:
+    os.environ.update(environment(rank, port))
+    with distributed.joined():
+        results.put((rank, {name: losses(name, images) for name in GAMES}))
+
+
+@pytest.fixture(scope="module")
+def by_two(images):
+    """All games by two processes: {name: losses} of each."""
+    context, port = multiprocessing.get_context("spawn"), free_port()
+    results = context.Queue()
+    processes = [context.Process(target=play_all, args=(rank, port, images, results)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = dict(results.get(timeout=300) for _ in processes)
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    return found
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_two_processes_play_the_game_of_one(images, by_two, name):
+    one = torch.tensor(losses(name, images))
+    first, second = (torch.tensor(by_two[rank][name]) for rank in range(2))
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, one, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_make_up_the_batch_without_repeats_or_gaps():
+    dataset = Dataset("numbers", np.arange(44, dtype=np.float32).reshape(22, 2), None, ())
+    one = Batches(dataset, 6, seed=1)
+    several = [Batches(dataset, 6, seed=1, rank=rank, world=3) for rank in range(3)]
+    for _ in range(8):
+        assert torch.equal(one.next()[0], torch.cat([part.next()[0] for part in several]))
+
+
+# ---------------------------------------------------------------- one run, by as many as there are
+
+
+def settings(images: str, folder: Path, *more: str) -> list[str]:
+    if (folder / "checkpoint.pt").exists():
+        return ["--resume", str(folder), *more]
+    small = "--image-size 16 --width 4 --latent-dim 8 --batch-size 8 --norm none --log-every 2 --no-walk"
+    plain = "--precision float32 --optimizer sgd --lr-d 0.01 --lr-g 0.01"
+    return ["--data", images, "--out", str(folder), *small.split(), *plain.split(), *more]
+
+
+def play(images: str, folder: Path, *more: str) -> list[subprocess.Popen]:
+    """The command as two processes, each with the environment that torchrun would give it."""
+    command = [sys.executable, "-c", "from gan_ref.train import main; raise SystemExit(main())"]
+    arguments, port = settings(images, folder, *more), free_port()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [
+        subprocess.Popen([*command, *arguments], env=os.environ | environment(rank, port), **pipes)
+        for rank in range(2)
+    ]
+
+
+def ended(processes: list[subprocess.Popen], seconds: float = 120) -> list[tuple[int, str, str]]:
+    """(status, standard output, standard error) of each."""
+    found = []
+    try:
+        for process in processes:
+            out, err = process.communicate(timeout=seconds)
+            found.append((process.returncode, out, err))
+    finally:
+        for process in processes:
+            process.kill()
+    return found
+
+
+def started(processes: list[subprocess.Popen], folder: Path) -> None:
+    """Wait until the run has logged a step."""
+    until = time.monotonic() + 120
+    metrics = folder / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text()):
+        assert all(process.poll() is None for process in processes) and time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_run_goes_from_one_process_to_two_and_back(images, tmp_path):
+    whole, changing = tmp_path / "whole", tmp_path / "changing"
+    assert main(settings(images, whole, "--steps", "6")) == 0
+    assert main(settings(images, changing, "--steps", "2")) == 0
+    for rank, (status, out, err) in enumerate(ended(play(images, changing, "--steps", "4"))):
+        assert status == 0, err
+        assert bool(out) == (rank == 0) and not err  # rank 0 alone speaks
+    assert main(settings(images, changing, "--steps", "6")) == 0
+    one, other = checkpoint.load(whole), checkpoint.load(changing)
+    assert torch.equal(one["rng"], other["rng"]) and one["batches"] == other["batches"]
+    for part in ("generator", "discriminator", "average"):
+        for name, value in one[part].items():
+            torch.testing.assert_close(other[part][name], value, rtol=1e-4, atol=1e-6)
+    lines = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (whole, changing)]
+    for a, b in zip(*(map(json.loads, rows) for rows in lines), strict=True):
+        for name in a.keys() - {"images_per_second"}:
+            assert a[name] == pytest.approx(b[name], rel=1e-4, abs=1e-5)
+
+
+def test_a_signal_to_one_stops_both_with_one_checkpoint(images, tmp_path):
+    processes = play(images, tmp_path / "run", "--steps", "1000000", "--checkpoint-every", "1000000")
+    started(processes, tmp_path / "run")
+    processes[1].send_signal(signal.SIGTERM)
+    (first, out, err), (second, *_) = ended(processes)
+    assert first == second == 128 + signal.SIGTERM and not err
+    step = checkpoint.load(tmp_path / "run")["step"]
+    assert step > 0 and f"stopped after step {step}" in out
+
+
+def test_one_that_dies_or_hangs_is_named_and_ends_the_run_within_a_minute(images, tmp_path):
+    ways = {"dies": signal.SIGKILL, "hangs": signal.SIGSTOP}
+    runs = {way: play(images, tmp_path / way, "--steps", "1000000") for way in ways}
+    for way, processes in runs.items():
+        started(processes, tmp_path / way)
+        processes[1].send_signal(ways[way])
+    began = time.monotonic()
+    for first, lost in runs.values():
+        _, err = first.communicate(timeout=60)
+        assert time.monotonic() - began < 60
+        lost.kill()
+        lost.communicate()
+        assert first.returncode == 2
+        assert err.startswith(f"error: rank 1 (process {lost.pid} on ") and err.count("\n") == 1
+
+
+def test_a_mistake_is_told_once(images, tmp_path):
+    (first, _, told), (second, _, silent) = ended(play(images, tmp_path / "run", "--batch-size", "7"))
+    assert first == second == 2 and "cannot be shared by 2 processes" in told and told.count("\n") == 1
+    assert not silent and not (tmp_path / "run").exists()
