@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-# Read when torch loads OpenMP: how long a thread spins at a barrier before it sleeps. The default, 300,000 turns,
-# keeps other programs from the cores: two runs of two threads on two cores took 400 ms a step each, where one
+# Read when torch loads OpenMP: how long a thread spins at a barrier before it sleeps. By default 300,000 turns,
+# which keep others from the cores: two runs of two threads on two cores took 400 ms a step each, where one
 # alone takes 42. With 10,000 turns they take 230 and one alone 41; with 1,000, one alone loses a tenth. The
 # whole cure is OMP_NUM_THREADS=1 for each.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
