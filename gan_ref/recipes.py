@@ -1,8 +1,9 @@
 """Published combinations, each a set of overrides of Config. Flags on the command line win over them.
 
-A recipe holds what its paper says of the game: losses, penalties, balance, normalisation, optimizer, rates.
-Image size, width, batch and length of a run follow the data and the device instead, so that every recipe runs
-anywhere. On two-dimensional data the networks are MLPs, without the norms that speak of feature maps.
+A recipe holds what its paper, or its authors' code, says of the game: losses, penalties, balance,
+normalisation, optimizer, rates. Image size, width, batch and length of a run follow the data and the device
+instead, so that every recipe runs anywhere. On two-dimensional data the networks are MLPs, without the norms
+that speak of feature maps.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def _rmsprop(lr: float, decay: float) -> dict[str, Any]:
     return {"optimizer": "rmsprop", "lr_g": lr, "lr_d": lr, "beta2": decay}
 
 
-# The article's networks, z of 512 numbers, and its code's RMSProp with learning rate 1e-3 and decay 0.9.
+# The article's networks, z of 512 numbers, and its code's RMSProp with learning rate 1e-3 and decay 0.9. (There
+# the first 30 steps are smaller, and the rate falls by 1% an epoch.)
 _FACE_2015 = {"network": "face2015", "latent_dim": 512, "norm_d": "none", "d_dropout": 0.2}
 _FACE_2015 |= _rmsprop(1e-3, 0.9)
 
@@ -65,7 +67,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "improved": Recipe(
         "minibatch discrimination, virtual batch norm, label smoothing, historical averaging",
-        "Salimans et al. 2016: −L+HA, the row of table 3 that needs no labels",
+        "Salimans et al. 2016: after −L+HA of table 3, without labels",
+        # the paper has virtual batch norm in G alone (§3.5), and weight normalisation in D
         {
             "objective": "NonSaturating(real_label=0.9)",
             "penalties": ("HistoricalAveraging",),
@@ -88,6 +91,8 @@ RECIPES: dict[str, Recipe] = {
     "ttur": Recipe(
         "two time scales: D learns four times as fast as G",
         "Heusel et al. 2017; rates of Zhang et al. 2019",
+        # Heusel et al.'s own (table 1) are D 3e-4, G 1e-4 for WGAN-GP, and the other way round for DCGAN: on
+        # CIFAR-10 D 1e-4, G 5e-4, with β₁ = 0.5 as here. Zhang et al. have β = (0, 0.9) and spectral norm.
         _adam(2e-4, 0.5) | {"lr_d": 4e-4, "lr_g": 1e-4},
     ),
     "lsgan": Recipe(
@@ -119,7 +124,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "sngan": Recipe(
         "spectral normalisation of D, the hinge loss",
-        "Miyato et al. 2018",
+        "Miyato et al. 2018, appendix B.2",
         {"objective": "Hinge", "norm_d": "spectral", "balance": "Fixed(d_steps=5)"} | _adam(2e-4, 0.0, 0.9),
     ),
     "r1": Recipe(
@@ -160,7 +165,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "semi-supervised": Recipe(
         "a classifier taught by 10 labels a class, and by G (needs labelled images)",
-        "Salimans et al. 2016, §5",
+        "Salimans et al. 2016, §5 and §6.1",
+        # the authors' code, over 180,000 steps: rates of 3e-3 for both, and an average of decay 0.9999
         {
             "objective": "SemiSupervised",
             "network": "improved-dense",
@@ -175,7 +181,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "semi-supervised-conv": Recipe(
         "the same with the convolutional networks for photographs and 400 labels a class",
-        "Salimans et al. 2016, §5.2",
+        "Salimans et al. 2016, §5 and §6.2",
+        # the authors' code, over 600,000 steps: an average of decay 0.9999, rates falling to 0 in the last third
         {
             "objective": "SemiSupervised",
             "network": "improved-conv",

@@ -12,7 +12,7 @@ class InstanceNoise(nn.Module):
     """x + σ_t·ε on reals and fakes alike, σ_t falling linearly from ``sigma`` to 0 over ``rounds`` rounds.
 
     It gives the two distributions a common support, so that D has no perfect answer to learn (Sønderby et al.
-    2017, "Amortised MAP inference for image super-resolution", §3.1; Arjovsky & Bottou 2017, §3).
+    2017, "Amortised MAP inference for image super-resolution", appendix; Arjovsky & Bottou 2017, §3).
     """
 
     def __init__(self, sigma: float = 0.1, rounds: int = 2000):

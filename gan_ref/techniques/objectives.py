@@ -82,8 +82,8 @@ class FeatureMatching(NonSaturating):
     """G matches the mean of D's features instead of fooling D (Salimans et al. 2016, §3.1).
 
     L_G = ‖E f(x) − E f(G(z))‖²₂ with f the layer before D's last; D's loss is the original one. To add the
-    term to an adversarial loss of G instead, use the penalty of the same name. (The authors' code trains with
-    the mean absolute difference; this is the paper's equation.)
+    term to an adversarial loss of G instead, use the penalty of the same name. (This is the paper's equation;
+    the authors' code takes means over F, of squares for MNIST and of absolute differences for CIFAR-10.)
     """
 
     g_sees_reals = True

@@ -111,7 +111,10 @@ class DRAGAN(Penalty):
 
 
 class R1(Penalty):
-    """(γ/2)·E ‖∇ₓ D(x)‖² at the reals (Mescheder, Geiger & Nowozin 2018, eq. 9; γ = 10)."""
+    """(γ/2)·E ‖∇ₓ D(x)‖² at the reals (Mescheder, Geiger & Nowozin 2018, eq. 9; γ = 10).
+
+    The authors' code has γ = 10 too, but not the ½: ``weight=20`` is what it computes.
+    """
 
     differentiates_real = True
     second_order = True
@@ -148,7 +151,7 @@ class AdaptiveL2(L2):
 
     The error is e = −E log σ(s(G(z))). After each round w rises by ``change`` = 1e-5 if e > ``high`` = 1.3
     and falls by it if e < ``low`` = 0.9, never below 0, where it starts: D is held just a little better than
-    G (at e = log 2 ≈ 0.69 it could only guess).
+    G (at e = log 2 ≈ 0.69 it could only guess). The article's text says 1.2, its code 1.3.
     """
 
     def __init__(self, change: float = 1e-5, high: float = 1.3, low: float = 0.9):

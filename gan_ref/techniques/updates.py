@@ -108,7 +108,7 @@ class Consensus(nn.Module):
     """Both players also descend ½γ‖v‖²: they look for agreement (Mescheder et al. 2017, Algorithm 2).
 
     With v = (∇_{θ_G} L_G, ∇_{θ_D} L_D) and v' its Jacobian, each steps along v + γ·v'ᵀv, simultaneously
-    (γ = 10 in their experiments): eigenvalues of v' that turn are pushed to contract.
+    (γ = 10 in most experiments of their code): eigenvalues of v' that turn are pushed to contract.
     """
 
     second_order = True
