@@ -197,7 +197,7 @@ def alternating(game: Game, θ: Tensor, ψ: Tensor, η: float) -> tuple[Tensor, 
 
 
 def unrolled(game: Game, θ: Tensor, ψ: Tensor, η: float, k: int = 5) -> tuple[Tensor, Tensor]:
-    """θ ← θ − η d/dθ V(θ, ψ_k(θ)), ψ ← ψ + η ∂V/∂ψ: G looks k of D's steps ahead (Metz et al. 2016, §2.2).
+    """θ ← θ − η d/dθ V(θ, ψ_k(θ)), ψ ← ψ + η ∂V/∂ψ: G looks k of D's steps ahead (Metz et al. 2017, §2.2).
 
     ψ₀ = ψ, ψ_{i+1} = ψ_i + η ∂V/∂ψ(θ, ψ_i), and the derivative goes through all k steps. On the bilinear game
     ψ_k = y + kηx, so x is pulled in by 2kηx and a step shrinks the distance by √(1 − (2k − 1)η²).

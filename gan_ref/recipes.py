@@ -68,13 +68,13 @@ RECIPES: dict[str, Recipe] = {
     "improved": Recipe(
         "minibatch discrimination, virtual batch norm, label smoothing, historical averaging",
         "Salimans et al. 2016: after −L+HA of table 3, without labels",
-        # the paper has virtual batch norm in G alone (§3.5), and weight normalisation in D
         {
             "objective": "NonSaturating(real_label=0.9)",
             "penalties": ("HistoricalAveraging",),
             "minibatch_discrimination": True,
-            "norm_g": "virtual",
-            "norm_d": "virtual",
+            "norm_g": "virtual",  # in G alone (§3.5)
+            "norm_d": "weight",
+            "d_dropout": 0.5,
         }
         | _adam(3e-4, 0.5),
     ),
@@ -145,7 +145,7 @@ RECIPES: dict[str, Recipe] = {
     "unrolled": Recipe(
         "G plays against the D of five steps later",
         "Metz et al. 2017",
-        {"update": "Unrolled(steps=5)"} | _adam(1e-4, 0.5),
+        {"objective": "Minimax", "update": "Unrolled(steps=5)", "latent_dim": 256} | _adam(1e-4, 0.5),
     ),
     "consensus": Recipe(
         "both players also shrink the gradients of both",
@@ -156,7 +156,8 @@ RECIPES: dict[str, Recipe] = {
     "local-stability": Recipe(
         "G avoids places where D's gradient is large",
         "Nagarajan & Kolter 2017",
-        {"penalties": ("LocalStability(weight=0.5)",), "latent_dim": 256} | _adam(1e-4, 0.5),
+        {"objective": "Minimax", "penalties": ("LocalStability(weight=0.5)",), "latent_dim": 256}
+        | _adam(1e-4, 0.5),
     ),
     "instance-noise": Recipe(
         "noise on everything D sees, annealed to nothing",

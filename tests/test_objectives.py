@@ -40,10 +40,11 @@ def test_the_original_game_is_a_pair_of_cross_entropies():
     assert objective.g_loss(None, outputs(*FAKE)).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_minimax_is_zero_sum_up_to_the_reals_share():
+def test_minimax_is_zero_sum():
     objective = objectives.Minimax()
-    on_fakes = -mean(log_sigmoid(-s) for s in FAKE)
-    assert objective.g_loss(None, outputs(*FAKE)).item() == pytest.approx(-on_fakes, rel=1e-12)
+    on_reals, on_fakes = mean(log_sigmoid(s) for s in REAL), mean(log_sigmoid(-s) for s in FAKE)
+    assert objective.g_loss(outputs(*REAL), outputs(*FAKE)).item() == pytest.approx(on_reals + on_fakes, rel=1e-12)
+    assert objective.d_loss(outputs(*REAL), outputs(*FAKE)).item() == pytest.approx(-on_reals - on_fakes, rel=1e-12)
 
 
 def test_label_smoothing_never_touches_fakes_or_the_generators_target():

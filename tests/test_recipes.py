@@ -52,7 +52,7 @@ PAPERS = {
     "improved": Published(
         "NonSaturating HistoricalAveraging",
         lr=(3e-4, 3e-4),
-        d_layers=(*VIRTUAL, layers.MinibatchDiscrimination),
+        d_layers=(layers.WeightNormConv2d, layers.SpatialDropout, layers.MinibatchDiscrimination),
         g_layers=VIRTUAL,
     ),
     "label-smoothing": Published(),
@@ -66,11 +66,11 @@ PAPERS = {
     "r1": Published("NonSaturating R1", RMSPROP, (1e-4, 1e-4), (0.99,), d_layers=()),
     "ebgan": Published("EnergyBased", lr=(1e-3, 1e-3), d_layers=(nn.BatchNorm2d, nn.ConvTranspose2d)),
     "fisher": Published("Fisher", steps="DDG"),
-    "unrolled": Published("NonSaturating Unrolled", lr=(1e-4, 1e-4)),
+    "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-4)),
     "consensus": Published(
         "NonSaturating Consensus", RMSPROP, (1e-4, 1e-4), (0.9,), d_layers=(), g_layers=()
     ),
-    "local-stability": Published("NonSaturating LocalStability", lr=(1e-4, 1e-4)),
+    "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
     "instance-noise": Published("NonSaturating InstanceNoise"),
     "semi-supervised": Published(
         "SemiSupervised", lr=(1e-3, 3e-4), d_layers=DENSE, g_layers=(nn.BatchNorm1d,)

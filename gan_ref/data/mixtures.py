@@ -1,6 +1,6 @@
 """Two-dimensional mixtures of Gaussians, where mode collapse can be seen and counted.
 
-``ring8`` is the ring of Metz et al. 2016 (unrolled GANs): 8 modes on a circle of radius 2, σ 0.02.
+``ring8`` is the ring of Metz et al. 2017 (unrolled GANs): 8 modes on a circle of radius 2, σ 0.02.
 ``grid25`` is the grid of Srivastava et al. 2017 (VEEGAN): 5×5 modes at {−4, −2, 0, 2, 4}², σ 0.05.
 """
 

@@ -67,10 +67,15 @@ class NonSaturating(Objective):
 
 
 class Minimax(NonSaturating):
-    """The zero-sum game (Goodfellow et al. 2014, eq. 1): L_G = E log(1 − σ(s(G(z)))), which saturates."""
+    """The zero-sum game (Goodfellow et al. 2014, eq. 1): L_G = −L_D, which saturates where D is sure of a fake.
+
+    Its part on the reals moves G only where D depends on G, as it does unrolled.
+    """
+
+    g_sees_reals = True
 
     def g_loss(self, real: Output | None, fake: Output) -> Tensor:
-        return -F.softplus(fake.scores).mean()
+        return -self.d_loss(real, fake)
 
 
 def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
