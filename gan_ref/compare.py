@@ -7,7 +7,6 @@ others resume from their checkpoints. A run that cannot be, or that diverges, is
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -303,7 +302,6 @@ def arguments() -> Parser:
         prog="python -m gan_ref.compare",
         description="Train several recipes on the same data with several seeds, and tabulate them.",
         epilog="Every other flag of train.py holds for all runs.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
     )
     add = parser.add_argument
     add("--recipes", required=True, metavar="A,B,…", help="their names, or all")

@@ -13,11 +13,15 @@ class UserError(Exception):
     """A mistake that the user can mend. The message is one line: what is wrong, where, and what to do."""
 
 
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=34, width=110)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose complaint is one line like any other, and who guesses at no shortened flag."""
 
     def __init__(self, **options: Any):
-        super().__init__(**{"allow_abbrev": False, **options})
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _help_formatter, **options})
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; {self.prog} --help shows how")

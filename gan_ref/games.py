@@ -590,9 +590,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     )
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write to, made if missing")
-    add("--steps", type=int, default=600, metavar="N", help="steps of each play (default 600)")
-    add("--lr", type=float, default=0.1, metavar="η", help="rate of both players (default 0.1)")
-    add("--seed", type=int, default=3, metavar="N", help="of the starting points (default 3)")
+    add("--steps", type=int, default=600, metavar="N", help="steps of each play [600]")
+    add("--lr", type=float, default=0.1, metavar="η", help="rate of both players [0.1]")
+    add("--seed", type=int, default=3, metavar="N", help="of the starting points [3]")
     args = parser.parse_args(argv)
     if not 1 <= args.steps <= 20_000:
         raise UserError(f"--steps {args.steps}: give a number from 1 to 20000")

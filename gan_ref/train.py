@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Sequence
@@ -28,7 +27,6 @@ def arguments() -> Parser:
         prog="train.py",
         description="Train a GAN on built-in faces or on your own images, and leave a run folder.",
         epilog="With no flags: a DCGAN on built-in faces. Transparent images are laid over white.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=110),
     )
     parser.add_argument("--out", metavar="DIR", help="the run folder [runs/RECIPE-DATA-N]")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run folder or checkpoint")
