@@ -4,7 +4,7 @@
 
 The obvious loop is how anyone would write it: nn.Sequential networks, torch.optim.Adam as it comes, D called
 on reals and on fakes, zero_grad, fake.detach(). Ours is what ``python train.py --data ring8`` runs between
-two logged steps. Both have batch 256, width 128, three hidden layers and z of 16. Segments alternate, so
+two logged steps. Both have batch 256, width 128, three hidden layers and z of 2. Segments alternate, so
 that whatever else the machine does falls on both; time is the process's own; the ratio is of the medians.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from gan_ref.config import Config
 from gan_ref.training import Run, settle
 
-BATCH, WIDTH, LAYERS, LATENT = 256, 128, 3, 16
+BATCH, WIDTH, LAYERS, LATENT = 256, 128, 3, 2
 
 
 def network(inputs: int, outputs: int, activation: Callable[[], nn.Module]) -> nn.Sequential:

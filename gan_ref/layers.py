@@ -248,8 +248,8 @@ def batch_norm(features: int, decay: float = 0.9, eps: float = 1e-5) -> nn.Batch
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm of (N, C, …) with the mean and variance of the whole batch that several processes share.
 
-    Its parameters and buffers are those of nn.BatchNorm. (nn.SyncBatchNorm runs on GPUs only and differentiates
-    once; this one runs anywhere and twice, as gradient penalties ask.)
+    Its parameters and buffers are those of nn.BatchNorm. (nn.SyncBatchNorm runs on GPUs only and
+    differentiates once; this one runs anywhere and twice, as gradient penalties ask.)
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
@@ -415,18 +415,16 @@ class _WeightNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.initialising:
             self._set_scale_and_bias(x)
-        norm = self.v.flatten(1).norm(dim=1)
-        per_output = (-1,) + (1,) * (self.v.dim() - 1)
-        return self.apply_weight(x, self.v * (self.scale / norm).view(per_output), self.bias)
+        return self.apply_weight(x, self.scale / self.v.flatten(1).norm(dim=1), self.bias)
 
-    def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_weight(self, x: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
+        """(factor_k v_k)·x + b_k for each output k."""
         raise NotImplementedError
 
     @torch.no_grad()
     def _set_scale_and_bias(self, x: Tensor) -> None:
         """t = v·x/‖v‖; g ← 1/σ[t], b ← −μ[t]/σ[t]: the pre-activations have mean 0 and variance 1."""
-        per_output = (-1,) + (1,) * (self.v.dim() - 1)
-        t = self.apply_weight(x, self.v / self.v.flatten(1).norm(dim=1).view(per_output), None).float()
+        t = self.apply_weight(x, 1 / self.v.flatten(1).norm(dim=1), None).float()
         t = t.transpose(0, 1).flatten(1)  # (outputs, everything else)
         self.scale.copy_(1 / t.std(dim=1, correction=0).clamp_min(1e-6))
         self.bias.copy_(-t.mean(dim=1) * self.scale)
@@ -438,8 +436,9 @@ class WeightNormLinear(_WeightNorm):
     def __init__(self, in_features: int, out_features: int, train_scale: bool = True) -> None:
         super().__init__((out_features, in_features), train_scale)
 
-    def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x, weight, bias)
+    def apply_weight(self, x: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
+        y = F.linear(x, self.v) * factor  # a batch of outputs is smaller than the weight
+        return y if bias is None else y + bias
 
 
 class WeightNormConv2d(_WeightNorm):
@@ -457,8 +456,8 @@ class WeightNormConv2d(_WeightNorm):
         super().__init__((out_channels, in_channels, kernel_size, kernel_size), train_scale)
         self.stride, self.padding = stride, padding
 
-    def apply_weight(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.conv2d(x, weight, bias, self.stride, self.padding)
+    def apply_weight(self, x: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, self.v * factor.view(-1, 1, 1, 1), bias, self.stride, self.padding)
 
 
 @contextlib.contextmanager

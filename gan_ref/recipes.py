@@ -127,6 +127,11 @@ RECIPES: dict[str, Recipe] = {
         "Miyato et al. 2018, appendix B.2",
         {"objective": "Hinge", "norm_d": "spectral", "balance": "Fixed(d_steps=5)"} | _adam(2e-4, 0.0, 0.9),
     ),
+    "sngan-points": Recipe(
+        "the same, made for two-dimensional data: one step of D a round, five times the rate",
+        "after Miyato et al. 2018",
+        {"objective": "Hinge", "norm_d": "spectral"} | _adam(1e-3, 0.0, 0.9),
+    ),
     "r1": Recipe(
         "D's gradients at the reals held small",
         "Mescheder et al. 2018",

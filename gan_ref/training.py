@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +300,7 @@ def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
         raise UserError("--device cuda: this torch sees no GPU; leave it out to train on the CPU")
     gpu, points = device == "cuda", config.data in MIXTURES
     default = (
-        {"image_size": None, "width": 128, "latent_dim": 16, "steps": 10_000, "batch_size": 256,
+        {"image_size": None, "width": 128, "latent_dim": 2, "steps": 10_000, "batch_size": 256,
          "log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
         if points
         else {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}

@@ -63,6 +63,7 @@ PAPERS = {
     "wgan-gp": Published("Wasserstein GradientPenalty", ADAM, (1e-4, 1e-4), (0.0, 0.9), "DDDDDG", ()),
     "dragan": Published("NonSaturating DRAGAN", ADAM, (1e-4, 1e-4), (0.5, 0.9), d_layers=()),
     "sngan": Published("Hinge", ADAM, (2e-4, 2e-4), (0.0, 0.9), "DDDDDG", (layers._SpectralNorm,)),
+    "sngan-points": Published("Hinge", ADAM, (1e-3, 1e-3), (0.0, 0.9), "DG", (layers._SpectralNorm,)),
     "r1": Published("NonSaturating R1", RMSPROP, (1e-4, 1e-4), (0.99,), d_layers=()),
     "ebgan": Published("EnergyBased", lr=(1e-3, 1e-3), d_layers=(nn.BatchNorm2d, nn.ConvTranspose2d)),
     "fisher": Published("Fisher", steps="DDG"),

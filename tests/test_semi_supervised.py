@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from toys import Linear, normal, play
 
 from gan_ref import evaluate
 from gan_ref.data.dataset import Dataset
@@ -55,10 +56,14 @@ def test_the_loss_is_that_of_k_plus_1_classes():
     assert torch.allclose(alone, F.cross_entropy(labelled, labels))
 
 
-def test_g_matches_the_features_of_the_unlabelled_samples():
-    real, fake = torch.randn(9, 4), torch.randn(6, 4)
-    expected = (real[:6].mean(0) - fake.mean(0)).square().sum()
-    assert torch.allclose(SemiSupervised().g_loss(output(real), output(fake)), expected)
+@pytest.mark.parametrize("separate", [True, False])
+def test_g_matches_the_features_of_the_unlabelled_samples(separate):
+    critic = Linear(1.0, -2.0)  # its features are what it sees
+    critic.separate = separate
+    game = play(critic, objective=SemiSupervised())
+    unlabelled, labelled, fake = normal(6, 2), normal(3, 2, seed=1), normal(6, 2, seed=2)
+    expected = (unlabelled.mean(0) - fake.mean(0)).square().sum()
+    assert torch.allclose(game.g_loss(torch.cat([unlabelled, labelled]), fake).loss, expected)
 
 
 def test_labels_are_drawn_by_class_and_seed():

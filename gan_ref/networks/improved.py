@@ -1,9 +1,10 @@
 """The networks of the semi-supervised experiments of "Improved techniques for training GANs" (Salimans et al. 2016).
 
 D classifies: K logits l, the logit of a (K+1)-th class "fake" fixed at 0, so that D(x) = Z/(Z + 1) with
-Z = Σ exp lₖ, and its score, the log-odds of being real, is log Z (§5). Noise or dropout between its layers and
-weight normalisation, set from a first batch, take the place of batch norm: a sample's logits are its own.
-Layers, sizes and noise are those of the authors' code; G's last layer ends in tanh, and D takes what it gives.
+Z = Σ exp lₖ, and its score, the log-odds of being real, is log Z (§5). Noise or dropout between its layers
+and weight normalisation, set from a first batch, take the place of batch norm: a sample's logits are its own.
+Layers, sizes and noise are those of the authors' code; G's last layer ends in tanh, and D takes what it
+gives.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class DenseDiscriminator(nn.Module):
 
     Gaussian noise of σ = 0.3 on pixels in [0, 1] and of 0.5 before each later layer.
     """
+
+    separate = True
 
     def __init__(self, image_size: int, channels: int, num_classes: int, width: int = 1000):
         super().__init__()
@@ -93,9 +96,11 @@ class ConvGenerator(nn.Module):
 class ConvDiscriminator(nn.Module):
     """image (N, C, S, S) → Output with K class logits, features (N, 2·width): nine convolutions and a mean.
 
-    ``width`` 96: three layers of 96 filters and three of 192, the last of each three with stride 2, then 3×3, 1×1
-    and 1×1 of 192, averaged over the plane. Dropout of 0.2 on pixels and 0.5 after each stride.
+    ``width`` 96: three layers of 96 filters and three of 192, the last of each three with stride 2, then 3×3,
+    1×1 and 1×1 of 192, averaged over the plane. Dropout of 0.2 on pixels and 0.5 after each stride.
     """
+
+    separate = True
 
     def __init__(self, channels: int, num_classes: int, width: int = 96):
         super().__init__()

@@ -183,9 +183,11 @@ class Game:
     def g_loss(self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Turn:
         """What G minimises; its gradient comes through ``fake``, and ``parameters`` if they depend on G."""
         self.see_reference(parameters)
-        sees_reals = any(part.g_sees_reals for part in (self.objective, *self.g_penalties))
-        real_output = self.discriminate(real, parameters) if sees_reals else None
-        fake_output = self.discriminate(fake, parameters)
+        if any(part.g_sees_reals for part in (self.objective, *self.g_penalties)):
+            real = real[: len(fake)]  # after those come the labelled ones, which are D's affair
+            real_output, fake_output = self._discriminate_both(real, fake, parameters)
+        else:
+            real_output, fake_output = None, self.discriminate(fake, parameters)
         loss = self.objective.g_loss(real_output, fake_output)
         return self._with_penalties(Turn("G", real, fake, real_output, fake_output, loss, loss, parameters))
 

@@ -105,7 +105,7 @@ class SemiSupervised(FeatureMatching):
         L_D = −E log p(y|x, y ≤ K) on labelled reals + w·½(−E log D(x) − E log(1 − D(G(z)))) on the others,
 
     L_G is feature matching. A batch of reals is N without labels, as many as there are fakes, and then the
-    labelled ones: see PartlyLabelled. The ½ and w = 1 are those of the authors' code.
+    labelled ones, which G does not see: see PartlyLabelled. The ½ and w = 1 are those of the authors' code.
     """
 
     def __init__(self, unlabelled: float = 1.0):
@@ -117,9 +117,6 @@ class SemiSupervised(FeatureMatching):
         supervised = F.cross_entropy(real.logits[n:], labels)
         adversarial = F.softplus(-real.scores[:n]).mean() + F.softplus(fake.scores).mean()
         return supervised + self.unlabelled * 0.5 * adversarial
-
-    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
-        return feature_distance(real.features[: len(fake.features)], fake.features)
 
 
 # ---------------------------------------------------------------- other distances between the scores
