@@ -29,8 +29,8 @@ def _rmsprop(lr: float, decay: float) -> dict[str, Any]:
     return {"optimizer": "rmsprop", "lr_g": lr, "lr_d": lr, "beta2": decay}
 
 
-# The article's networks, z of 512 numbers, and its code's RMSProp with learning rate 1e-3 and decay 0.9. (There
-# the first 30 steps are smaller, and the rate falls by 1% an epoch.)
+# The article's networks, z of 512 numbers, and its code's RMSProp with learning rate 1e-3 and decay 0.9.
+# (There the first 30 steps are smaller, and the rate falls by 1% an epoch.)
 _FACE_2015 = {"network": "face2015", "latent_dim": 512, "norm_d": "none", "d_dropout": 0.2}
 _FACE_2015 |= _rmsprop(1e-3, 0.9)
 
@@ -188,7 +188,7 @@ RECIPES: dict[str, Recipe] = {
     "semi-supervised-conv": Recipe(
         "the same with the convolutional networks for photographs and 400 labels a class",
         "Salimans et al. 2016, §5 and §6.2",
-        # the authors' code, over 600,000 steps: an average of decay 0.9999, rates falling to 0 in the last third
+        # the authors' code, over 600,000 steps: an average of decay 0.9999, rates falling to 0 at the end
         {
             "objective": "SemiSupervised",
             "network": "improved-conv",
@@ -288,12 +288,13 @@ def check(config: Config, shape: tuple[int, ...]) -> None:
     classifies = config.network.startswith("improved")
     semi = isinstance(objective, objectives.SemiSupervised)
     refuse(
-        (semi, classifies, config.labels_per_class > 0) not in ((True,) * 3, (False,) * 3) or semi and not images,
+        len({semi, classifies, config.labels_per_class > 0}) == 2 or semi and not images,
         "SemiSupervised, --labels-per-class and the networks improved-dense or improved-conv go together, on "
         "labelled images: take --recipe semi-supervised",
     )
     refuse(
-        classifies and (config.minibatch_discrimination or config.autoencoder or bool(config.d_noise or config.d_dropout)),
+        classifies
+        and any((config.minibatch_discrimination, config.autoencoder, config.d_noise, config.d_dropout)),
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
     )
 

@@ -34,6 +34,13 @@ from gan_ref.techniques.game import Game, Player
 
 SAMPLES = 64  # in a sample picture, of the same z throughout a run
 
+# What a run has where no flag or recipe says. The CPU's were measured on two cores: README, "Train".
+EVERYWHERE = {"latent_dim": 100, "log_every": 20, "sample_every": 200, "checkpoint_every": 500}
+ON_CPU = {"image_size": 32, "width": 32, "steps": 7_500, "batch_size": 64}
+ON_GPU = {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
+IN_PLANE = {"image_size": None, "width": 128, "latent_dim": 2, "steps": 10_000, "batch_size": 256}
+IN_PLANE |= {"log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
+
 
 def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] | None = None) -> None:
     """Play ``config.steps`` rounds of the game and leave a run in ``folder``; go on from ``state`` if given.
@@ -159,14 +166,15 @@ class Run:
         return torch.randn(count, self.config.latent_dim, generator=rng).to(self.device)
 
     def draw(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        """This process's part of a fresh batch: reals (N, C, H, W), their labels (N,) or None, and z (N, Z)."""
+        """This process's part of a fresh batch: reals (N, C, H, W), labels (N,) or None, and z (N, Z)."""
         real, labels = self.batches.next()
-        z = torch.randn(self.config.batch_size, self.config.latent_dim, generator=self.rng, device=self.device)
+        shape = self.config.batch_size, self.config.latent_dim
+        z = torch.randn(shape, generator=self.rng, device=self.device)
         return real, labels, distributed.part(z)
 
     @distributed.alone()
     def picture(self) -> np.ndarray:
-        """The samples of the same 64 z, by the averaged G: uint8 (8·S, 8·S, C). Of points: see plane.picture."""
+        """Samples of the same 64 z, by the averaged G: uint8 (8·S, 8·S, C). Of points: see plane.picture."""
         if self.in_plane:
             game = self.game
             return plane.picture(
@@ -181,7 +189,7 @@ class Run:
         return self.average.module
 
     def scores(self) -> dict[str, float]:
-        """What is known of this kind of data alone: coverage of the modes in the plane, a classifier's test error."""
+        """What only this kind of data has: coverage of the modes in the plane, or a classifier's test error."""
         if self.in_plane:
             return plane.scores(self.game.g.module, self.average.module, self.samples_z, self.dataset)
         if self.classifier and self.due(self.config.sample_every):
@@ -195,7 +203,7 @@ class Run:
     # ---------------------------------------------------------------- what can go wrong
 
     def watch(self, d_loss: Tensor, g_loss: Tensor, folder: Path) -> None:
-        """Remember the first step whose loss is not finite; on a CPU, where looking costs nothing, stop there."""
+        """Remember the first step whose loss is not finite; on a CPU, where a look is free, stop there."""
         if self.device.type == "cpu":
             finite = math.isfinite(d_loss.item()) and math.isfinite(g_loss.item())
             return self._stop_if(0 if finite else self.game.step, "a loss", folder)
@@ -214,7 +222,7 @@ class Run:
     def _stop_if(self, step: int, what: str, folder: Path) -> None:
         if step:
             kept = folder / "checkpoint.pt"
-            last = f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint had been written yet"
+            last = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
             raise UserError(
                 f"step {step}: {what} became NaN or infinite, and the run has stopped; {last}. "
                 "Lower --lr-d and --lr-g, or choose another --recipe"
@@ -237,7 +245,8 @@ class Run:
     def _techniques(self) -> nn.ModuleDict:
         game = self.game
         penalties = {f"penalty {k}": penalty for k, penalty in enumerate(game.penalties)}
-        return nn.ModuleDict({"objective": game.objective, "balance": self.balance, "update rule": self.update, **penalties})
+        rules = {"objective": game.objective, "balance": self.balance, "update rule": self.update}
+        return nn.ModuleDict(rules | penalties)
 
     def state_dict(self) -> dict[str, Any]:
         self.average_for_samples()  # so that a checkpoint draws samples by itself
@@ -268,7 +277,7 @@ class Run:
 
 @torch.no_grad()
 def error_rate(classifier: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
-    """The share of images (N, C, H, W), uint8 (N, H, W, C) as stored, whose class the classifier gets wrong."""
+    """The share of images, uint8 (N, H, W, C) as stored, whose class the classifier gets wrong."""
     wrong = 0
     for x, y in zip(images.split(batch), labels.split(batch)):
         wrong += (classifier(finish(x, None, None)[0]).logits.argmax(dim=1) != y).sum()
@@ -289,25 +298,14 @@ def optimizer(config: Config, module: nn.Module, rate: float) -> torch.optim.Opt
 
 
 def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
-    """Open the data and choose every setting left to us: the complete Config and its Dataset.
-
-    The CPU's choices were measured on two cores: see "Train" in the README.
-    """
+    """Open the data and choose every setting left to us: the complete Config and its Dataset."""
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this torch sees no GPU; leave it out to train on the CPU")
-    gpu, points = device == "cuda", config.data in MIXTURES
-    default = (
-        {"image_size": None, "width": 128, "latent_dim": 2, "steps": 10_000, "batch_size": 256,
-         "log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
-        if points
-        else {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
-        if gpu
-        else {"image_size": 32, "width": 32, "steps": 7_500, "batch_size": 64}
-    )
-    default = {"latent_dim": 100, "log_every": 20, "sample_every": 200, "checkpoint_every": 500} | default
+    points = config.data in MIXTURES
+    default = EVERYWHERE | (IN_PLANE if points else ON_GPU if device == "cuda" else ON_CPU)
     chosen = {name: value for name, value in default.items() if getattr(config, name) is None}
     if not points and os.path.exists(config.data):
         chosen["data"] = os.path.abspath(config.data)  # so that a run resumes from any folder
@@ -315,7 +313,7 @@ def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
     distributed.split(config.batch_size)
     with distributed.one_first():
         dataset = open_dataset(config.data, config.image_size or 32, config.channels, progress=progress)
-        if config.labels_per_class and not has_test_split(config):
+        if config.labels_per_class and test_split(config) is None:
             dataset, _ = hold_out(dataset)
     if config.flip and not dataset.flip:
         raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
@@ -325,20 +323,19 @@ def settle(config: Config, progress: bool = True) -> tuple[Config, Dataset]:
     return config, dataset
 
 
-def has_test_split(config: Config) -> bool:
-    return open_dataset(config.data, config.image_size or 32, config.channels, split="test") is not None
+def test_split(config: Config) -> Dataset | None:
+    """The data's own, where it has one."""
+    return open_dataset(config.data, config.image_size or 32, config.channels, split="test")
 
 
 def test_images(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The data's test split, or else the tenth that training leaves out: uint8 (N, H, W, C), labels int64 (N,)."""
-    test = open_dataset(config.data, config.image_size, config.channels, split="test")
-    if test is None:
-        _, test = hold_out(open_dataset(config.data, config.image_size, config.channels))
+    """The test split, or else the tenth that training leaves out: uint8 (N, H, W, C), labels int64 (N,)."""
+    test = test_split(config) or hold_out(open_dataset(config.data, config.image_size, config.channels))[1]
     return torch.tensor(test.samples, device=device), torch.tensor(test.labels, device=device)
 
 
 def precision(config: Config, device: str, points: bool) -> str:
-    """bfloat16 where the processor multiplies it natively and nothing differentiates a gradient, else float32."""
+    """bfloat16 where the processor has it and nothing differentiates a gradient, else float32."""
     if config.precision != "auto":
         return config.precision
     second_order = build("updates", config.update).second_order or any(
