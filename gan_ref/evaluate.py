@@ -1,4 +1,4 @@
-"""`python -m gan_ref.evaluate RUN`: how good is it, and has it collapsed? report.json, and report.png to look at."""
+"""`python -m gan_ref.evaluate RUN`: how good is it, and has it collapsed? report.json and report.png."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def evaluate(
 ) -> tuple[dict[str, Any], Scorer, np.ndarray]:
     """The report on a generator, with what it was made from: the scorer and the samples.
 
-    The data is what the generator was trained on unless given. There are at most as many samples as real ones to
-    compare with. ``inception`` is a file of weights, or "" for the one in torch's cache.
+    The data is what the generator was trained on unless given. There are at most as many samples as real ones
+    to compare with. ``inception`` is a file of weights, or "" for the one in torch's cache.
     """
     config = generator.config
     source = data or config.data
     if (source in MIXTURES) != (config.data in MIXTURES):
-        raise UserError(f"--data {source}: the generator was trained on {config.data}; points and images do not compare")
+        raise UserError(f"--data {source}: G was trained on {config.data}; points and images do not compare")
     channels = None if source in MIXTURES else generator.shape[0]
     opened = [
         open_dataset(source, config.image_size or 32, channels, split, cache_dir, progress)
@@ -99,13 +99,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     report, scorer, samples = evaluate(generator, given.data, given.samples, given.seed, given.inception)
     figure = draw_report(report, scorer, samples)
+    written = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
     with imaging.whole(out) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(written + "\n", encoding="utf-8")
     with imaging.whole(out.with_suffix(".png")) as temporary:
         figure.savefig(temporary, dpi=110)
     print(text(report))
     if "test_error" in report:
-        print(f"test error of D's classes, taught by {report['labels_per_class']} labels each: {report['test_error']:.2%}")
+        taught = f"taught by {report['labels_per_class']} labels each"
+        print(f"test error of D's classes, {taught}: {report['test_error']:.2%}")
     print(f"{out} and {out.with_suffix('.png').name} written")
 
 

@@ -125,18 +125,20 @@ def test_frechet_agrees_with_the_general_matrix_square_root(rng):
     linalg = pytest.importorskip("scipy.linalg")
     a, b = rng.normal(size=(400, 20)) @ rng.normal(size=(20, 20)), rng.normal(size=(300, 20)) + 0.3
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(cov_a + cov_b - 2 * linalg.sqrtm(cov_a @ cov_b).real)
+    trace = np.trace(cov_a + cov_b - 2 * linalg.sqrtm(cov_a @ cov_b).real)
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + trace
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
 def test_moments_do_not_depend_on_the_batches(rng):
-    x = (rng.normal(size=(1000, 9)) * np.linspace(1, 5, 9) + 1e4).astype(np.float32)  # a mean that invites cancellation
+    x = (rng.normal(size=(1000, 9)) * np.linspace(1, 5, 9) + 1e4).astype(np.float32)  # invites cancellation
     moments = Moments()
     for batch in np.split(x, [1, 2, 130, 700]):
         moments.update(batch)
     assert moments.count == 1000
-    np.testing.assert_allclose(moments.mean, x.astype(np.float64).mean(0), rtol=1e-14)
-    np.testing.assert_allclose(moments.cov, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10, atol=1e-10)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(moments.mean, exact.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(moments.cov, np.cov(exact, rowvar=False), rtol=1e-10, atol=1e-10)
     other = rng.normal(size=(50, 9))
     streamed = frechet_distance_from_moments(moments, Moments(other))
     assert streamed == pytest.approx(frechet_distance(x, other), rel=1e-12)
@@ -203,7 +205,7 @@ def test_a_collapsed_generator_keeps_precision_and_loses_recall(rng):
 
 def test_precision_and_recall_worked_by_hand_on_the_line():
     real, fake = np.array([[0.0], [1], [2]]), np.array([[2.5], [3.5], [10]])
-    # k = 1: real balls reach 1, so 2.5 is inside, 3.5 and 10 are not; fake balls reach 1, 1 and 6.5: 2 is inside
+    # k = 1: real balls reach 1, so 2.5 is inside, 3.5 and 10 are not; fake ones 1, 1 and 6.5: 2 is inside
     assert precision_recall(real, fake, k=1) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
 
 
@@ -233,7 +235,7 @@ def test_coverage_of_labels():
 
 def test_coverage_of_a_mixture_counts_as_veegan_does():
     means, sigma = np.array([[0.0, 0], [10, 0], [0, 10]]), 1.0
-    points = np.array([[2.9, 0], [3.1, 0], [0, 0], [6.9, 0], [np.nan, 0]])  # the fourth is nearest to mode 1, 3.1σ off
+    points = np.array([[2.9, 0], [3.1, 0], [0, 0], [6.9, 0], [np.nan, 0]])  # the fourth is 3.1σ off mode 1
     seen = mixture_coverage(points, means, sigma)
     assert seen.modes == 1 and seen.high_quality == 2 / 5
     assert seen.counts.tolist() == [2, 0, 0]
@@ -319,8 +321,9 @@ def test_formulas_agree_with_torch_fidelity(rng):
     assert mean == pytest.approx(theirs["inception_score_mean"], rel=1e-9)
     assert std == pytest.approx(theirs["inception_score_std"], rel=1e-6)
 
-    theirs = kid_features_to_metric(torch.tensor(a[:200]), torch.tensor(b[:200]), kid_subsets=1, kid_subset_size=200)
-    assert mmd2(a[:200], b[:200]) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
+    a, b = a[:200], b[:200]
+    theirs = kid_features_to_metric(torch.tensor(a), torch.tensor(b), kid_subsets=1, kid_subset_size=200)
+    assert mmd2(a, b) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
 
 
 def test_precision_and_recall_agree_with_torch_fidelity(rng):
@@ -348,6 +351,7 @@ print(frechet_distance_from_moments(*sets), resource.getrusage(resource.RUSAGE_S
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     distance, megabytes = map(float, out.split())
-    f, n = 2048, 50000  # ¼E‖Σ_a − Σ_b‖² + E‖μ_a − μ_b‖² for two samples of one unit Gaussian, to first order in 1/n
+    # ¼E‖Σ_a − Σ_b‖² + E‖μ_a − μ_b‖² for two samples of one unit Gaussian, to first order in 1/n
+    f, n = 2048, 50000
     assert distance == pytest.approx(f * (f + 1) / (2 * n) + 2 * f / n, rel=0.01)
     assert megabytes < 1024

@@ -32,10 +32,10 @@ def test_a_run_gets_its_report(run, capsys):
 
 
 def test_a_report_depends_on_the_seed_alone(run, tmp_path):
-    reports = []
+    reports, out = [], tmp_path / "r.json"
     for seed in "778":
-        assert main([str(run), "--samples", "50", "--seed", seed, "--out", str(tmp_path / "r.json"), "--device", "cpu"]) == 0
-        reports.append(json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["scores"])
+        assert main([str(run), "--samples", "50", "--seed", seed, "--out", str(out), "--device", "cpu"]) == 0
+        reports.append(json.loads(out.read_text(encoding="utf-8"))["scores"])
     assert reports[0] == reports[1] != reports[2] and reports[0]["real"] == reports[2]["real"]
 
 

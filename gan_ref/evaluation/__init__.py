@@ -1,4 +1,4 @@
-"""How good is it, and has it collapsed? Scores of samples, each a small function of arrays, named after its paper.
+"""How good is it, and has it collapsed? Scores, each a small function of arrays, named after its paper.
 
     inception_score      certain and varied classes           Salimans et al. 2016, §4
     frechet_distance     Gaussians fitted to features         Heusel et al. 2017

@@ -1,9 +1,9 @@
 """A small classifier of the data's own labels: class probabilities, and features that know what matters.
 
-Scores over an ImageNet network say little about digits or drawn portraits. This one is trained on the labels that
-the data has: one trunk, one linear head for each labelling (a portrait has several: hair style, glasses, …), and the
-trunk's last layer as features. It is trained once and kept in the cache; its accuracy on images it never saw says
-how far to trust what it says of samples.
+Scores over an ImageNet network say little about digits or drawn portraits. This one is trained on the labels
+that the data has: one trunk, one linear head for each labelling (a portrait has several: hair style, glasses,
+…), and the trunk's last layer as features. It is trained once and kept in the cache; its accuracy on images
+it never saw says how far to trust what it says of samples.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class _Network(nn.Module):
     def __init__(self, channels: int, heads: Mapping[str, int]):
         super().__init__()
         widths = (channels, 32, 64, 128)
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1, bias=False) for i, o in zip(widths, widths[1:]))
+        sizes = zip(widths, widths[1:])
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1, bias=False) for i, o in sizes)
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in widths[1:])
         self.features = nn.Linear(widths[-1] * (_SIDE // 8) ** 2, FEATURES)
         self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, classes) for name, classes in heads.items()})
@@ -66,14 +67,15 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Images uint8 (N, H, W, C) → features (N, 128), of mean square 1, and probabilities (N, K) per head, float32."""
+        """Images uint8 (N, H, W, C) → features (N, 128) of mean square 1, probabilities (N, K) per head."""
         features, probabilities = [], []
         for start in range(0, len(images), batch_size):
             x = as_input(images[start : start + batch_size]).to(next(self.network.parameters()).device)
             feature, logits = self.network(x)
             features.append(feature.cpu().numpy())
             probabilities.append({name: logit.softmax(1).cpu().numpy() for name, logit in logits.items()})
-        return np.concatenate(features), {n: np.concatenate([p[n] for p in probabilities]) for n in self.classes}
+        by_head = {head: np.concatenate([p[head] for p in probabilities]) for head in self.classes}
+        return np.concatenate(features), by_head
 
 
 def as_input(images: np.ndarray) -> Tensor:
@@ -95,9 +97,9 @@ def train_classifier(
 ) -> Classifier:
     """Train on images uint8 (N, H, W, C) and integer targets (N,) per head.
 
-    Its accuracy is measured on the test images, or without them on a tenth of the images that is held out. Adam
-    with a one-cycle rate (Smith & Topin 2017), the sum of the heads' cross-entropies, images shifted by up to two
-    pixels; ``steps`` of 128 images, by default eight passes and 400 to 3000 steps. The seed decides everything.
+    Its accuracy is measured on the test images, or without them on a tenth of the images that is held out.
+    Adam with a one-cycle rate (Smith & Topin 2017), the sum of the heads' cross-entropies, images shifted by
+    up to two pixels; ``steps`` of 128 images, by default eight passes, 400 to 3000. The seed decides all.
     """
     targets = {name: torch.from_numpy(np.array(values, dtype=np.int64)) for name, values in targets.items()}
     if not targets or any(len(values) != len(images) for values in targets.values()):
@@ -107,14 +109,16 @@ def train_classifier(
     if test_images is None:
         held = max(1, len(images) // 10)
         test, train = train[:held].sort().values, train[held:]
-        test_images, test_targets = images[test.numpy()], {name: values[test].numpy() for name, values in targets.items()}
+        test_images = images[test.numpy()]
+        test_targets = {name: values[test].numpy() for name, values in targets.items()}
     classes = {name: 1 + int(max(v.max(), np.max(test_targets[name]))) for name, v in targets.items()}
 
     network = _network(images.shape[-1], classes, generator).to(device, memory_format=torch.channels_last)
     steps = steps or min(3000, max(400, 8 * len(train) // _BATCH))
     optimizer = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps, pct_start=0.2)
-    bar = tqdm(total=steps, desc="training the classifier of the scores", unit="step", disable=None if progress else True)
+    hidden = None if progress else True  # None: where there is no terminal
+    bar = tqdm(total=steps, desc="training the classifier of the scores", unit="step", disable=hidden)
     for rows in _batches(train, steps, generator):
         x = _shift(as_input(images[rows.numpy()]), generator).to(device)
         _, logits = network(x)
@@ -163,7 +167,7 @@ def cached_classifier(
 
 
 def _digest(settings: tuple, images: np.ndarray, targets: Mapping[str, np.ndarray]) -> str:
-    """A name for the data: all of its labels, and a hundred images or so, so that a large set is not read through."""
+    """A name for the data: all of its labels, but a hundred images or so, as the set may be large."""
     digest = hashlib.sha256(repr((settings, images.shape)).encode())
     digest.update(np.ascontiguousarray(images[:: max(1, len(images) // 100)]).tobytes())
     for name in sorted(targets):
@@ -172,7 +176,7 @@ def _digest(settings: tuple, images: np.ndarray, targets: Mapping[str, np.ndarra
 
 
 def _network(channels: int, classes: Mapping[str, int], generator: torch.Generator) -> _Network:
-    """He et al. 2015 for weights, zero for biases. Made without memory first, so as to draw no global numbers."""
+    """He et al. 2015 for weights, zero for biases. Made without memory first: no global numbers are drawn."""
     with torch.device("meta"):
         network = _Network(channels, classes)
     network.to_empty(device="cpu")
@@ -212,7 +216,8 @@ def _save(classifier: Classifier, path: Path) -> None:
         torch.save({**stored, "network": state}, temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
-        raise UserError(f"cannot write {path}; free some space there, or set GAN_REF_CACHE to another folder") from error
+        todo = "free some space there, or set GAN_REF_CACHE to another folder"
+        raise UserError(f"cannot write {path}; {todo}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -226,5 +231,6 @@ def _load(path: Path, channels: int, device: str | torch.device) -> Classifier |
         network.load_state_dict(stored["network"])
         network.eval().to(device, memory_format=torch.channels_last)
         return Classifier(network, stored["classes"], stored["accuracy"], stored["held_out"])
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError,
+            pickle.UnpicklingError, zipfile.BadZipFile):  # fmt: skip
         return None

@@ -3,14 +3,14 @@ update rule converge to a local Nash equilibrium", eq. 6; Dowson & Landau 1982 f
 
     d² = ‖μ_a − μ_b‖² + Tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½)
 
-The usual code hands Σ_a Σ_b, which is not symmetric, to a general matrix square root, adds 1e-6 to the diagonal
-when that fails, and drops an imaginary part. None of it is needed. With any factors Σ_a = AᵀA and Σ_b = BᵀB the
-eigenvalues of Σ_a Σ_b are the squared singular values of A Bᵀ, so that
+The usual code hands Σ_a Σ_b, which is not symmetric, to a general matrix square root, adds 1e-6 to the
+diagonal when that fails, and drops an imaginary part. None of it is needed. With any factors Σ_a = AᵀA and
+Σ_b = BᵀB the eigenvalues of Σ_a Σ_b are the squared singular values of A Bᵀ, so that
 
     Tr (Σ_a Σ_b)^½ = ‖A Bᵀ‖_*        (nuclear norm: the sum of singular values)
 
-which is real, symmetric in a and b, and indifferent to rank. The centred features themselves are such a factor:
-with fewer samples than features, nothing of size F×F is formed.
+which is real, symmetric in a and b, and indifferent to rank. The centred features themselves are such a
+factor: with fewer samples than features, nothing of size F×F is formed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _CHUNK = 4096  # rows turned to float64 at a time
 class Moments:
     """Mean and covariance of feature rows that arrive in batches; memory O(F²) whatever their number.
 
-    Batches are merged with Chan, Golub & LeVeque's update (1979), which has no cancellation: with n and m rows so
-    far and in the batch, δ the difference of the means and S the scatter Σ (x−μ)(x−μ)ᵀ,
+    Batches are merged with Chan, Golub & LeVeque's update (1979), which has no cancellation: with n and m
+    rows so far and in the batch, δ the difference of the means and S the scatter Σ (x−μ)(x−μ)ᵀ,
 
         S ← S + S_batch + n·m/(n+m) · δδᵀ
     """
@@ -37,7 +37,7 @@ class Moments:
             self.update(features)
 
     def update(self, features: np.ndarray) -> Moments:
-        """Take in (N, F) rows of any float type. Raises ValueError on another shape or on a value not finite."""
+        """Take in (N, F) rows of any float type. ValueError on another shape or a value not finite."""
         features = _rows(features)
         for start in range(0, len(features), _CHUNK):
             self._merge(np.asarray(features[start : start + _CHUNK], dtype=np.float64))
@@ -50,7 +50,7 @@ class Moments:
         if self.mean is None:
             self.mean, self._scatter = np.zeros_like(mean), np.zeros((len(mean), len(mean)))
         if mean.shape != self.mean.shape:
-            raise ValueError(f"features must have {len(self.mean)} columns like those before, got {len(mean)}")
+            raise ValueError(f"features must have {len(self.mean)} columns as those before, got {len(mean)}")
         x, delta = x - mean, mean - self.mean
         self._scatter += x.T @ x
         self._scatter += np.outer(delta * (n * m / (n + m)), delta)
@@ -68,12 +68,12 @@ class Moments:
 def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     """d² between the Gaussians fitted to features (N, F) and (M, F), covariances unbiased, in float64.
 
-    It is biased upwards by about O(F/N): compare only at equal N. Raises ValueError on shapes that do not fit,
-    fewer than 2 samples, or values that are not finite.
+    It is biased upwards by about O(F/N): compare only at equal N. Raises ValueError on shapes that do not
+    fit, fewer than 2 samples, or values that are not finite.
     """
     a, b = _rows(features_a), _rows(features_b)
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"both sets must have the same number of features, got {a.shape[1]} and {b.shape[1]}")
+        raise ValueError(f"both must have the same number of features, got {a.shape[1]} and {b.shape[1]}")
     return _distance(*_mean_and_factor(a), *_mean_and_factor(b))
 
 

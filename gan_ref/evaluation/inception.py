@@ -1,7 +1,7 @@
 """The published Inception network, through torch-fidelity: ``pip install '.[inception]'``.
 
-For scores that stand beside the literature's, on photographs. Nothing is downloaded here: the weights are a file
-that is given, or that torch-fidelity has put in torch's cache before.
+For scores that stand beside the literature's, on photographs. Nothing is downloaded here: the weights are a
+file that is given, or that torch-fidelity has put in torch's cache before.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Features = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
 def load_inception(weights: str | Path | None = None, device: str | torch.device = "cpu") -> Features:
-    """A function from images uint8 (N, H, W, C) to features (N, 2048) and {"imagenet": probabilities (N, 1008)}.
+    """A function: images uint8 (N, H, W, C) → features (N, 2048), {"imagenet": probabilities (N, 1008)}.
 
     Raises UserError, which says how to get them, without torch-fidelity or its weights.
     """
     path = Path(weights).expanduser() if weights else Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
     if not path.is_file():
-        raise UserError(f"no Inception weights at {path}: download {URL} and give the file with --inception FILE")
+        raise UserError(f"no Inception weights at {path}: download {URL} and give it as --inception FILE")
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError:
@@ -37,7 +37,8 @@ def load_inception(weights: str | Path | None = None, device: str | torch.device
     try:
         # torch-fidelity reads the file in the way that may run code: only one that needs none reaches it.
         torch.load(path, map_location="cpu", weights_only=True)
-        network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path)).eval().to(device)
+        network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path))
+        network = network.eval().to(device)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError,
             pickle.UnpicklingError, zipfile.BadZipFile):  # fmt: skip
         raise UserError(f"{path} does not hold the Inception weights; they are at {URL}") from None

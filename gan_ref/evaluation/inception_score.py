@@ -8,8 +8,8 @@ import numpy as np
 def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float, float]:
     """exp(E_x KL(p(y|x) ‖ p(y))), as mean and standard deviation over ``splits`` equal parts.
 
-    ``probabilities`` is p(y|x), (N, K), a row a sample, in an order that says nothing about the class (the parts
-    are taken in sequence). 1 when all rows are alike, K when they are certain and the classes equally frequent.
+    ``probabilities`` is p(y|x), (N, K), a row a sample, in an order that says nothing of the class (the parts
+    are taken in sequence). 1 when all rows are alike, K when they are certain and the classes equally many.
 
     The expectation is a mutual information, so the logarithm of the score is H(p(y)) − E_x H(p(y|x)): two
     entropies, in which 0·log 0 = 0 is the only special case.
@@ -18,7 +18,7 @@ def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float,
     """
     p = np.asarray(probabilities, dtype=np.float64)  # (N, K)
     if p.ndim != 2 or not np.all(p >= 0) or not np.allclose(p.sum(1), 1, atol=1e-3):
-        raise ValueError(f"probabilities must be (N, K) with rows that are distributions, got shape {p.shape}")
+        raise ValueError(f"probabilities must be (N, K), each row a distribution; got shape {p.shape}")
     if not 1 <= splits <= len(p):
         raise ValueError(f"splits must be from 1 to the number of samples, {len(p)}; got {splits}")
     edges = np.arange(splits + 1) * len(p) // splits

@@ -11,10 +11,10 @@ def kernel_distance(
     """Unbiased squared maximum mean discrepancy with k(x, y) = (xᵀy/F + 1)³, and its standard error.
 
     ``features_a`` (N, F) and ``features_b`` (M, F) are shuffled with ``seed`` and cut into disjoint blocks of
-    ``block_size`` rows (smaller where there would be fewer than ten); the estimate is the mean over the blocks.
-    The paper draws overlapping blocks and reports their spread; disjoint ones are independent, so that
-    spread/√blocks really is a standard error. Unlike the Fréchet distance it is unbiased at any N, and may be
-    negative when the sets agree. Memory is O(block_size²).
+    ``block_size`` rows (smaller where there would be fewer than ten); the estimate is the mean over the
+    blocks. The paper draws overlapping blocks and reports their spread; disjoint ones are independent, so
+    that spread/√blocks really is a standard error. Unlike the Fréchet distance it is unbiased at any N, and
+    may be negative when the sets agree. Memory is O(block_size²).
 
     Raises ValueError on shapes that do not fit, or with fewer than 4 rows in a set.
     """

@@ -9,15 +9,15 @@ from gan_ref.evaluation.neighbours import chunks, flatten, squared_distances
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
-    """Precision: the share of fakes on the real manifold. Recall: the share of reals on the manifold of fakes.
+    """Precision: the share of fakes on the real manifold. Recall: the share of reals on the fakes' manifold.
 
-    A set's manifold is the union of balls around its members, each as large as the distance to its k-th nearest
-    other member. ``real`` (N, F) and ``fake`` (M, F) should be equally many, as a larger set has smaller balls.
-    O(N·M·F) time, memory in chunks. Raises ValueError where there are not more than k of either.
+    A set's manifold is the union of balls around its members, each as large as the distance to its k-th
+    nearest other member. ``real`` (N, F) and ``fake`` (M, F) should be equally many, as a larger set has
+    smaller balls. O(N·M·F) time, memory in chunks. Raises ValueError unless there are more than k of both.
     """
     real, fake = flatten(real), flatten(fake)
     if real.shape[1] != fake.shape[1]:
-        raise ValueError(f"both sets must have the same number of features, got {real.shape[1]} and {fake.shape[1]}")
+        raise ValueError(f"both must have the same number of features: {real.shape[1]} and {fake.shape[1]}")
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(f"k must be at least 1 and less than the size of both sets, got k = {k}")
     centre = real.mean(0)  # distances do not change, their rounding gets smaller
@@ -33,6 +33,7 @@ def _share_inside(points: np.ndarray, members: np.ndarray, k: int) -> float:
         ]
     )
     inside = [
-        (squared_distances(points[rows], members) <= radius2).any(1) for rows in chunks(len(points), len(members))
+        (squared_distances(points[rows], members) <= radius2).any(1)
+        for rows in chunks(len(points), len(members))
     ]
     return float(np.concatenate(inside).mean())

@@ -1,7 +1,7 @@
 """Mode coverage: how many of the data's modes are seen, and how evenly.
 
-From labels where the data has classes (Che et al. 2017, Srivastava et al. 2017: a classifier gives each sample its
-mode), from distances where the data is a mixture of Gaussians in the plane.
+From labels where the data has classes (Che et al. 2017, Srivastava et al. 2017: a classifier gives each
+sample its mode), from distances where the data is a mixture of Gaussians in the plane.
 """
 
 from __future__ import annotations
@@ -34,28 +34,30 @@ class MixtureCoverage(NamedTuple):
 def mode_coverage(labels: np.ndarray, num_modes: int, reference: np.ndarray | None = None) -> Coverage:
     """Coverage of ``num_modes`` modes by samples with integer ``labels`` (N,).
 
-    ``reference`` holds the labels of real data, the distribution that the reverse KL is taken to; without it the
-    modes are equally likely. Raises ValueError where a label is not one of the modes.
+    ``reference`` holds the labels of real data, the distribution that the reverse KL is taken to; without it
+    the modes are equally likely. Raises ValueError where a label is not one of the modes.
     """
     counts = _counts(labels, num_modes)
     real = np.ones(num_modes) if reference is None else _counts(reference, num_modes)
     return Coverage(
-        int((counts > 0).sum()), num_modes, reverse_kl(counts, real), float(entropy(_normalise(counts))), counts
-    )
+        int((counts > 0).sum()), num_modes,
+        reverse_kl(counts, real), float(entropy(_normalise(counts))), counts,
+    )  # fmt: skip
 
 
 def mixture_coverage(points: np.ndarray, means: np.ndarray, sigma: float) -> MixtureCoverage:
     """Coverage of the modes at ``means`` (K, D) with standard deviation ``sigma`` by ``points`` (N, D).
 
-    As counted for VEEGAN (Srivastava et al. 2017, §4.1): a sample is of high quality when it is within 3σ of its
-    nearest mode; a mode is captured when it is the nearest of at least one sample of high quality. The reverse KL
-    (Metz et al. 2017; Lin et al. 2018) puts every sample, of high quality or not, with its nearest mode, and
-    compares with equally likely modes. A point that is not finite is no sample of any mode. In two dimensions a
-    perfect sampler has a high-quality share of 1 − e^(−9/2) = 98.9%, not 100%.
+    As counted for VEEGAN (Srivastava et al. 2017, §4.1): a sample is of high quality when it is within 3σ of
+    its nearest mode; a mode is captured when it is the nearest of at least one sample of high quality. The
+    reverse KL (Metz et al. 2017; Lin et al. 2018) puts every sample, of high quality or not, with its nearest
+    mode, and compares with equally likely modes. A point that is not finite is no sample of any mode. In two
+    dimensions a perfect sampler has a high-quality share of 1 − e^(−9/2) = 98.9%, not 100%.
     """
     points, means = np.asarray(points, dtype=np.float64), np.asarray(means, dtype=np.float64)
     if points.ndim != 2 or means.ndim != 2 or points.shape[1] != means.shape[1] or not sigma > 0:
-        raise ValueError(f"points must be (N, D), means (K, D), sigma > 0; got {points.shape}, {means.shape}, {sigma}")
+        got = f"{points.shape}, {means.shape}, {sigma}"
+        raise ValueError(f"points must be (N, D), means (K, D), sigma > 0; got {got}")
     if not len(points):
         raise ValueError("coverage needs at least one sample")
     total, samples = len(means), len(points)

@@ -1,7 +1,7 @@
 """Nearest neighbours: distances in chunks, the nearest training images, the closest pair.
 
 The nearest training image answers the first question about a good sample, "is it memorised?", and the closest
-pair of samples the second, "does it repeat itself?". Both are pictures to look at; the distances go with them.
+pair of samples the second, "does it repeat itself?". Both are pictures to look at, with their distances.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ def chunks(count: int, width: int) -> Iterator[slice]:
     return (slice(start, min(start + rows, count)) for start in range(0, count, rows))
 
 
-def nearest_neighbours(samples: np.ndarray, training: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and Euclidean distances, both (N, k), of each sample's k nearest in ``training``, nearest first.
+def nearest_neighbours(
+    samples: np.ndarray, training: np.ndarray, k: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and Euclidean distances, both (N, k), of each sample's k nearest in ``training``, in order.
 
-    Samples (N, …) and training (M, …) are images of bytes (compared in [0, 1]), points or features. The training
-    set is read in chunks: it may be a memory map larger than memory.
+    Samples (N, …) and training (M, …) are images of bytes (compared in [0, 1]), points or features. The
+    training set is read in chunks: it may be a memory map larger than memory.
     """
     if not 1 <= k <= len(training):
         raise ValueError(f"k must be from 1 to the size of the training set, {len(training)}; got {k}")

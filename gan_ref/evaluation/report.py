@@ -40,14 +40,16 @@ ERRORS = {"inception": "inception_std", "kernel": "kernel_error"}
 def make_report(scorer: Scorer, samples: np.ndarray) -> dict[str, Any]:
     """Scores of ``samples`` beside those of real data, JSON-ready; a number that is not finite becomes None.
 
-    For images also: the birthday estimate of the support, and how far the nearest training image is from a sample,
-    each beside the same for real images that were not trained on.
+    For images also: the birthday estimate of the support, and how far the nearest training image is from a
+    sample, each beside the same for real images that were not trained on.
     """
     scores = scorer(samples)
     report: dict[str, Any] = {
         "data": scorer.dataset.name,
         "samples": len(samples),
-        "real": {"compared_with": len(scorer.real), "held_out": len(scorer.held_out), "from": scorer.held_out_from},
+        "real": {
+            "compared_with": len(scorer.real), "held_out": len(scorer.held_out), "from": scorer.held_out_from,
+        },  # fmt: skip
         "features": _features(scorer),
         "scores": {"samples": scores, "real": scorer.reference},
         "collapsed": collapsed(scores, scorer.reference),
@@ -66,7 +68,7 @@ def make_report(scorer: Scorer, samples: np.ndarray) -> dict[str, Any]:
 
 
 def nearest(scorer: Scorer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index and distance (n,) of the training image nearest to each of the first ``NEAREST`` of x, but not itself."""
+    """Index and distance (n,) of the training image nearest to each of x's first ``NEAREST``, not itself."""
     own = scorer.test is None and x is scorer.held_out
     index, distance = nearest_neighbours(x[:NEAREST], scorer.dataset.samples, k=2 if own else 1)
     return index[:, -1], distance[:, -1]
@@ -82,7 +84,8 @@ def table(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     ]
     if "support" in report:
         support = report["support"]
-        rows.append(("support, birthday", *(_support(support[side]) for side in ("samples", "real")), "higher"))
+        sizes = (_support(support[side]) for side in ("samples", "real"))
+        rows.append(("support, birthday", *sizes, "higher"))
         near = report["nearest_training_image"]
         distances = (f"{near[side]['median_distance']:.2f}" for side in ("samples", "real"))
         rows.append(("to nearest training", *distances, "as real"))
@@ -116,10 +119,11 @@ def draw_report(report: dict[str, Any], scorer: Scorer, samples: np.ndarray) -> 
         _images(panels["samples"], _page(samples[:64], 8), f"samples, {report['samples']} scored")
         _images(panels["real"], _page(scorer.held_out[:64], 8), "real, " + report["real"]["from"])
         shown = nearest(scorer, samples)[0][:SHOWN]
-        strip = np.concatenate([samples[:SHOWN], scorer.dataset.samples[np.sort(shown)][np.argsort(np.argsort(shown))]])
+        training = scorer.dataset.samples[np.sort(shown)][np.argsort(np.argsort(shown))]
+        strip = np.concatenate([samples[:SHOWN], training])
         _images(panels["near"], _page(strip, SHOWN), "samples, and below each its nearest training image")
-        pairs = [x[list(closest_pair(x[:TWINS])[:2])] for x in (samples, scorer.held_out)]
-        _images(panels["pairs"], _page(np.concatenate(pairs), 2), "closest pair of samples,\nand of real images")
+        pairs = np.concatenate([x[list(closest_pair(x[:TWINS])[:2])] for x in (samples, scorer.held_out)])
+        _images(panels["pairs"], _page(pairs, 2), "closest pair of samples,\nand of real images")
     _classes(panels["classes"], scorer, samples)
     _table(panels["table"], report)
     return figure
@@ -163,7 +167,8 @@ def _classes(axes: Axes, scorer: Scorer, samples: np.ndarray) -> None:
     for offset, seen, colour, name in zip((-0.2, 0.2), labels, ("#1f5aa5", "#bbbbbb"), ("samples", "real")):
         share = np.bincount(seen, minlength=total) / max(len(seen), 1)
         axes.bar(np.arange(total) + offset, share, 0.4, color=colour, label=name)
-    axes.set_title("share of each mode" if scorer.points else "share of each class, seen by the classifier", fontsize=10)
+    what = "mode" if scorer.points else "class, seen by the classifier"
+    axes.set_title(f"share of each {what}", fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     names = _short(scorer.dataset.classes)
@@ -173,8 +178,10 @@ def _classes(axes: Axes, scorer: Scorer, samples: np.ndarray) -> None:
 
 def _table(axes: Axes, report: dict[str, Any]) -> None:
     axes.axis("off")
-    cells = axes.table(table(report), colLabels=["", "samples", "real", "better"], loc="upper left", edges="horizontal",
-                       cellLoc="left", colLoc="left", colWidths=[0.34, 0.26, 0.26, 0.14], bbox=[0, 0.14, 1, 0.86])  # fmt: skip
+    cells = axes.table(
+        table(report), colLabels=["", "samples", "real", "better"], colWidths=[0.34, 0.26, 0.26, 0.14],
+        loc="upper left", edges="horizontal", cellLoc="left", colLoc="left", bbox=[0, 0.14, 1, 0.86],
+    )  # fmt: skip
     cells.auto_set_font_size(False)
     cells.set_fontsize(8.5)
     for cell in cells.get_celld().values():
@@ -209,7 +216,7 @@ def _features(scorer: Scorer) -> dict[str, Any]:
 
 
 def _short(names: tuple[str, ...]) -> list[str]:
-    """Class names without the words that all of them have: "expression smile, glasses none" is "smile, none"."""
+    """Class names without the words that all have: "expression smile, glasses none" is "smile, none"."""
     common = set.intersection(*(set(name.split()) for name in names)) if len(names) > 1 else set()
     return [" ".join(word for word in name.split() if word not in common) or name for name in names]
 
@@ -218,7 +225,7 @@ def _number(scores: dict[str, float | None], name: str) -> str:
     value = scores[name]
     if value is None:
         return "∞"
-    said = f"{value:.0f}" if name == "modes" else f"{value:.1%}" if name == "high_quality" else f"{value:#.3g}"
+    said = format(value, {"modes": ".0f", "high_quality": ".1%"}.get(name, "#.3g"))
     return f"{said} ± {scores[ERRORS[name]]:.2g}" if name in ERRORS else said
 
 

@@ -20,23 +20,23 @@ from gan_ref.evaluation.neighbours import flatten, squared_distances
 
 FEWEST = 20  # real samples on each side without which no score means anything
 NO_LABELS = (
-    "the data has no labels to train a classifier on, and the features of a classifier of other pictures would not "
-    "say what differs here: no Fréchet, kernel or inception score and no coverage. Precision and recall, nearest "
-    "neighbours and the birthday estimate are over pixels. For the rest put the images in class folders, or give "
-    "--inception"
+    "the data has no labels to train a classifier on, and the features of a classifier of other pictures "
+    "would not say what differs here: no Fréchet, kernel or inception score and no coverage. Precision and "
+    "recall, nearest neighbours and the birthday estimate are over pixels. For the rest put the images "
+    "in class folders, or give --inception"
 )
 
 
 class Scorer:
-    """``Scorer(dataset)(samples)`` → scores; ``scorer.reference`` holds those of real data, the bound to reach.
+    """``Scorer(dataset)(samples)`` → scores; ``scorer.reference`` holds those of real data, the aim.
 
-    Two disjoint sets of ``count`` real samples are drawn with the seed: ``real``, which samples are compared with,
-    and ``held_out``, from the test split (or else from the rest of the data), which plays the part of the samples in
-    ``reference``. Pass as many samples as ``scorer.count``: most scores depend on how many there are.
+    Two disjoint sets of ``count`` real samples are drawn with the seed: ``real``, which samples are compared
+    with, and ``held_out``, from the test split (or else from the rest of the data), which plays the part of
+    the samples in ``reference``. Pass as many samples as ``scorer.count``: most scores depend on the number.
 
     Scores of points: modes, high_quality, reverse_kl, entropy, diversity. Of images with labels (or with
-    ``inception``): inception, inception_std, frechet, kernel, kernel_error, precision, recall, diversity, and over
-    the labels modes, reverse_kl, entropy. Of images without: pixel_precision, pixel_recall, diversity.
+    ``inception``): inception, inception_std, frechet, kernel, kernel_error, precision, recall, diversity, and
+    over the labels modes, reverse_kl, entropy. Of images without: pixel_precision, pixel_recall, diversity.
 
     A classifier of the labels is trained, or found in the cache. 1,000 samples of 32×32 take about a second.
     Raises UserError where there are too few real samples.
@@ -55,7 +55,8 @@ class Scorer:
     ):
         available = min(len(dataset), len(test)) if test is not None else len(dataset) // 2
         if available < FEWEST:
-            raise UserError(f"{dataset.name} has too few samples to score: {available} to compare with, not {FEWEST}")
+            few = f"{available} to compare with, not {FEWEST}"
+            raise UserError(f"{dataset.name} has too few samples to score: {few}")
         self.dataset, self.test, self.count = dataset, test, min(count, available)
         order = np.random.default_rng(seed).permutation(len(dataset))
         self.real = dataset.samples[np.sort(order[: self.count])]
@@ -105,17 +106,18 @@ class Scorer:
     def labels(self, samples: np.ndarray) -> np.ndarray:
         """The class that the classifier sees in each sample, (N,); of points, the nearest mode."""
         if self.points:
-            return squared_distances(flatten(samples[np.isfinite(samples).all(1)]), self.dataset.means).argmin(1)
+            finite = samples[np.isfinite(samples).all(1)]
+            return squared_distances(flatten(finite), self.dataset.means).argmin(1)
         return self.classifier(samples)[1]["class"].argmax(1)
 
 
 def labellings(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Everything the data is labelled with: its classes under "class", and its factors; empty without labels."""
+    """All that the data is labelled with: its classes under "class", and its factors; {} without."""
     return {} if dataset.labels is None else {"class": dataset.labels, **dataset.factors}
 
 
 def diversity(samples: np.ndarray) -> float:
-    """The root mean square distance of two different samples (N, …), N ≥ 2: √(2 Σ var), images of bytes in [0, 1]."""
+    """Root mean square distance of two different samples (N, …), N ≥ 2: √(2 Σ var), images in [0, 1]."""
     return float(np.sqrt(2 * flatten(samples).var(0, ddof=1).sum()))
 
 
@@ -124,15 +126,16 @@ def collapsed(scores: dict[str, float], reference: dict[str, float]) -> str | No
     if "modes" in scores and scores["modes"] < reference["modes"] / 5:
         return f"samples cover {scores['modes']:g} modes, the data {reference['modes']:g}"
     if not scores["diversity"] >= reference["diversity"] / 5:
-        return f"two samples are {scores['diversity']:.2g} apart on average, two of the data {reference['diversity']:.2g}"
+        apart, real = scores["diversity"], reference["diversity"]
+        return f"two samples are {apart:.2g} apart on average, two of the data {real:.2g}"
     return None
 
 
 def merit(scores: dict[str, float]) -> float:
     """One number to choose a checkpoint by, higher is better.
 
-    Minus the Fréchet distance; for points the shares of modes and of high quality together; for images without
-    labels the harmonic mean of precision and recall.
+    Minus the Fréchet distance; for points the share of high quality minus the reverse KL (100 where no sample
+    is finite); for images without labels the harmonic mean of precision and recall.
     """
     if "frechet" in scores:
         return -scores["frechet"]

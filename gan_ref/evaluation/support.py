@@ -1,9 +1,9 @@
 """The birthday-paradox test of support size (Arora & Zhang 2017, "Do GANs actually learn the distribution?").
 
-Among s samples drawn from S equally likely ones, a duplicate is as likely as not once s ≈ √S: a batch in which
-duplicates turn up bounds the support from above, however good each sample looks. Nothing is ever drawn twice to
-the last bit, so "duplicate" means closer than some distance; the paper looks at the closest pairs by eye, and this
-module takes the distance from the data (``twin_distance``).
+Among s samples drawn from S equally likely ones, a duplicate is as likely as not once s ≈ √S: a batch in
+which duplicates turn up bounds the support from above, however good each sample looks. Nothing is ever drawn
+twice to the last bit, so "duplicate" means closer than some distance; the paper looks at the closest pairs by
+eye, and this module takes the distance from the data (``twin_distance``).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def birthday_support(samples: np.ndarray, threshold: float) -> Support:
 
     A pair collides with probability Σp² (1/S for S equally likely samples), so pairs/collisions estimates its
     inverse: a lower bound of the support when its members are not equally likely. The paper's s² is
-    ``batch``² = 2 ln 2 · estimate. The interval takes collisions for Poisson, which is right when they are few
-    against n. Distances are Euclidean, images of bytes compared in [0, 1].
+    ``batch``² = 2 ln 2 · estimate. The interval takes collisions for Poisson, which is right when they are
+    few against n. Distances are Euclidean, images of bytes compared in [0, 1].
     """
     if not threshold >= 0:
         raise ValueError(f"threshold must be a distance, at least 0; got {threshold}")
@@ -47,10 +47,10 @@ def birthday_support(samples: np.ndarray, threshold: float) -> Support:
 
 
 def twin_distance(real: np.ndarray, rank: int = 10) -> float:
-    """The distance under which two samples count as twins: that of the ``rank``-th closest pair of real samples.
+    """The distance under which two samples count as twins: that of the ``rank``-th closest pair of real ones.
 
-    Take as many real samples as there will be fakes: a generator as varied as the data then has about ``rank``
-    twins. Ten rather than one, because real data holds a near-duplicate or two of its own.
+    Take as many real samples as there will be fakes: a generator as varied as the data then has about
+    ``rank`` twins. Ten rather than one, because real data holds a near-duplicate or two of its own.
     """
     if len(real) * (len(real) - 1) // 2 < rank or rank < 1:
         raise ValueError(f"rank must be from 1 to the number of pairs, got {rank} with {len(real)} samples")
@@ -58,7 +58,7 @@ def twin_distance(real: np.ndarray, rank: int = 10) -> float:
 
 
 def _poisson_interval(count: int) -> tuple[float, float]:
-    """95% interval of a Poisson mean after ``count`` events: Wilson & Hilferty's χ² quantiles (1931), within 0.02."""
+    """95% interval of a Poisson mean after ``count`` events: Wilson & Hilferty's χ² (1931), within 0.02."""
 
     def quantile(c: int, z: float) -> float:
         return c * (1 - 1 / (9 * c) + z / (3 * sqrt(c))) ** 3
