@@ -63,10 +63,10 @@ def numbers(values: dict[str, Tensor]) -> dict[str, float]:
 
 
 class Monitor:
-    """The run folder's metrics and curves, and the line on the terminal."""
+    """The run folder's metrics and curves, and the line on the terminal, which calls a sample a ``unit``."""
 
-    def __init__(self, folder: Path, start: int, steps: int, batch_size: int):
-        self.folder, self.batch_size = folder, batch_size
+    def __init__(self, folder: Path, start: int, steps: int, batch_size: int, unit: str = "images"):
+        self.folder, self.batch_size, self.unit = folder, batch_size, unit
         self.rows = _keep_until(folder / "metrics.jsonl", start)
         self.file = open(folder / "metrics.jsonl", "a", encoding="utf-8")
         self.bar = tqdm(
@@ -91,11 +91,12 @@ class Monitor:
         self.file.flush()
         self.scores = (real_scores.detach().float().cpu().numpy(), fake_scores.detach().float().cpu().numpy())
         shown = "D {d_loss:.3f}  G {g_loss:.3f}  D(real) {d_real:.2f}  D(fake) {d_fake:.2f}".format(**values)
+        shown += f"  {rate:.0f} {self.unit}/s"
         if self.bar.disable:
             left = (self.steps - self.step) * self.batch_size / rate
-            print(f"step {self.step}/{self.steps}  {shown}  {rate:.0f} images/s  {clock(left)} left", flush=True)
+            print(f"step {self.step}/{self.steps}  {shown}  {clock(left)} left", flush=True)
         else:
-            self.bar.set_postfix_str(f"{shown}  {rate:.0f} images/s")
+            self.bar.set_postfix_str(shown)
 
     def say(self, line: str) -> None:
         """A line above the progress bar."""

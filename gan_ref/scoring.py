@@ -19,7 +19,7 @@ COUNT = 1000  # samples scored each time: about a second at 32×32
 
 
 class Scores:
-    """``scores(run)`` draws the same 1,000 z each time, scores their samples and keeps best.pt."""
+    """``scores(run)`` draws the same 1,000 z each time, scores their samples and keeps best.pt by merit."""
 
     def __init__(self, run: Run, folder: Path, monitor: Monitor):
         config = run.config
@@ -39,7 +39,7 @@ class Scores:
         values["merit"] = merit(values)
         if told := collapsed(values, self.scorer.reference):
             best = self.folder / "best.pt"
-            kept = f"the last good checkpoint is {best}" if best.exists() else "no good checkpoint was kept yet"
+            kept = f"the last good checkpoint is {best}" if best.exists() else "there is no good checkpoint"
             self.monitor.say(f"warning: collapse at step {run.game.step}: {told}; {kept}")
         elif values["merit"] > self.best:
             self.best = values["merit"]
