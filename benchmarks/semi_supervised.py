@@ -2,9 +2,10 @@
 
     python benchmarks/semi_supervised.py --data MNIST_FOLDER [--seeds 3] [--out DIR] [train.py's flags]
 
-For each draw of the labels (the seed) two runs of ``--recipe semi-supervised`` differ in one number: the weight of
-the unlabelled part of D's loss, 1 or 0. Network, noise, weight average, steps and labels are the same. A run that
-is there is not repeated, one that was stopped is resumed. Prints a table and writes DIR/semi_supervised.json.
+For each draw of the labels (the seed) two runs of ``--recipe semi-supervised`` differ in one number: the
+weight of the unlabelled part of D's loss, 1 or 0. Network, noise, weight average, steps and labels are the
+same. A run that is there is not repeated, one that was stopped is resumed. Prints a table and writes
+DIR/semi_supervised.json.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from pathlib import Path
 
 from gan_ref.train import main as train
 
-OBJECTIVES = {"semi-supervised": "SemiSupervised(unlabelled=1.0)", "labels alone": "SemiSupervised(unlabelled=0.0)"}
+OBJECTIVES = {
+    "semi-supervised": "SemiSupervised(unlabelled=1.0)",
+    "labels alone": "SemiSupervised(unlabelled=0.0)",
+}
 
 
 def test_error(folder: Path, flags: list[str]) -> tuple[float, float]:
@@ -32,7 +36,8 @@ def test_error(folder: Path, flags: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("--data", required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--recipe", default="semi-supervised")

@@ -64,7 +64,7 @@ def memory(suffix: str, frames: int) -> tuple[float, float]:
 
 
 def peak(suffix: str, frames: int) -> None:
-    """Print the peaks of this process and of its ffmpeg in kB. Linux; getrusage counts the fork as ffmpeg's."""
+    """Print the peaks of this process and its ffmpeg in kB. Linux; getrusage counts the fork as ffmpeg's."""
     child = 0
 
     def watch() -> None:

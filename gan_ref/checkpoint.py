@@ -57,7 +57,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
         partial.unlink(missing_ok=True)
         cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
-        reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else "the disk refused it"
+        known = isinstance(cause, OSError) and cause.errno
+        reason = os.strerror(cause.errno) if known else "the disk refused it"
         last = "the last one is intact" if path.exists() else "there is none yet"
         raise UserError(f"cannot write the checkpoint {path}: {reason}; {last}") from error
 
@@ -102,12 +103,13 @@ def load(path: str | Path) -> dict[str, Any]:
             UnicodeDecodeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
         if isinstance(error, PermissionError):
             raise UserError(f"may not read {path}") from error
-        raise UserError(f"{path} is not a checkpoint that can be trusted, or it is damaged: nothing was run") from error
+        problem = "is not a checkpoint that can be trusted, or it is damaged: nothing was run"
+        raise UserError(f"{path} {problem}") from error
     if not isinstance(state, dict):
         raise UserError(f"{path} is not a checkpoint of gan_ref")
     for name, kind in FIELDS.items():
         if name not in state:
-            raise UserError(f"{path}: field {name!r} is missing; it is damaged or not a checkpoint of gan_ref")
+            raise UserError(f"{path}: field {name!r} is missing; it is damaged, or no checkpoint of gan_ref")
         if not isinstance(state[name], kind) or isinstance(state[name], bool):
             raise UserError(f"{path}: field {name!r} is of the wrong type; it is damaged")
     if state["format"] != FORMAT:
@@ -120,7 +122,7 @@ def load(path: str | Path) -> dict[str, Any]:
     config = state["config"] = Config.from_dict(state["config"], source=str(path))
     settled = [2] if config.data in MIXTURES else [config.channels, config.image_size, config.image_size]
     if shape != settled or config.width is None or config.latent_dim is None:
-        raise UserError(f"{path}: its settings and the shape of its samples contradict each other; it is damaged")
+        raise UserError(f"{path}: its settings contradict the shape of its samples; it is damaged")
     return state
 
 
@@ -156,7 +158,7 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Load
 
 
 def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> nn.Module | None:
-    """The averaged D of a semi-supervised run, in eval mode: images → Output with class logits. None of any other."""
+    """The averaged D of a semi-supervised run, in eval mode: images → Output with logits. None of others."""
     state = load(path)
     config, shape = state["config"], tuple(state["shape"])
     if not config.labels_per_class:

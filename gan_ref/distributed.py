@@ -110,7 +110,7 @@ def mean(x: Tensor) -> Tensor:
 
 
 def means(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """``mean`` of each, in one message. Layouts stay: a fused optimizer takes a gradient's for its weight's."""
+    """``mean`` of each, in one message. Layouts stay, as a fused optimizer goes by the gradient's."""
     if world() == 1:
         return list(tensors)
     pieces = mean(torch.cat([t.reshape(-1) for t in tensors])).split([t.numel() for t in tensors])

@@ -1,4 +1,4 @@
-"""The command ``python train.py``: settings from flags, a recipe or a checkpoint, then the run, then its walk."""
+"""The command ``python train.py``: settings from flags, recipe or checkpoint, then the run, then its walk."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-# Read when torch loads OpenMP: how long a thread spins at a barrier before it sleeps. By default 300,000 turns,
-# which keep others from the cores: two runs of two threads on two cores took 400 ms a step each, where one
-# alone takes 42. With 10,000 turns they take 230 and one alone 41; with 1,000, one alone loses a tenth. The
-# whole cure is OMP_NUM_THREADS=1 for each.
+# Read when torch loads OpenMP: how long a thread spins at a barrier before it sleeps. By default 300,000
+# turns, which keep others from the cores: two runs of two threads on two cores took 400 ms a step each, where
+# one alone takes 42. With 10,000 turns they take 230 and one alone 41; with 1,000, one alone loses a tenth.
+# The whole cure is OMP_NUM_THREADS=1 for each.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from gan_ref import recipes
@@ -65,7 +65,8 @@ def started(out: str | None, given: dict[str, Any]) -> int:
     config = Config(**{**recipes.settings(name), "recipe": name, **given})
     folder = Path(out) if out else free_folder(config)
     if (folder / "checkpoint.pt").exists():
-        raise UserError(f"{folder} already holds a run: --resume {folder} goes on with it, another --out begins one")
+        choice = f"--resume {folder} goes on with it, another --out begins one"
+        raise UserError(f"{folder} already holds a run: {choice}")
     return run(config, folder, None)
 
 
@@ -85,7 +86,7 @@ def continued(resume: str, out: str | None, given: dict[str, Any]) -> int:
         raise UserError(f"these contradict the run {folder}: {said}; leave them out, or begin a new run")
     config = config.replace(**given)
     if config.steps <= state["step"]:
-        raise UserError(f"{folder} is finished, at step {state['step']}: --steps N with a larger N lengthens it")
+        raise UserError(f"{folder} is finished, at step {state['step']}: --steps with more lengthens it")
     return run(config, folder, state)
 
 
@@ -122,8 +123,8 @@ def introduction(config: Config, dataset: Any, folder: Path, state: dict[str, An
     shared = f", shared by {processes} processes" if processes > 1 else ""
     lines = [
         f"{dataset.name}: {what}" + (f", {len(dataset.classes)} classes" if dataset.classes else ""),
-        f"recipe {config.recipe} on the {'GPU' if config.device == 'cuda' else 'CPU'} in {config.precision}: width "
-        f"{config.width}, {config.steps:,} steps of {config.batch_size}{shared}{begin}"
+        f"recipe {config.recipe} on the {'GPU' if config.device == 'cuda' else 'CPU'} in {config.precision}: "
+        f"width {config.width}, {config.steps:,} steps of {config.batch_size}{shared}{begin}"
         " (change with --image-size, --width, --steps, --batch-size)",
         f"results in {folder}; Ctrl-C stops and keeps them",
     ]
@@ -133,7 +134,8 @@ def introduction(config: Config, dataset: Any, folder: Path, state: dict[str, An
 def free_folder(config: Config) -> Path:
     """runs/RECIPE-DATA-1, or the first such number that is free."""
     stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(config.data).stem or "data")
-    return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{config.recipe}-{stem}-{n}").exists())
+    names = (f"{config.recipe}-{stem}-{n}" for n in range(1, 10**6))
+    return next(folder for name in names if not (folder := Path("runs") / name).exists())
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def _part(dataset: Dataset, which: np.ndarray) -> Dataset:
 
 
 def choose_labelled(dataset: Dataset, per_class: int, seed: int) -> np.ndarray:
-    """Indices of ``per_class`` samples of each class, drawn with ``seed``. UserError where a class has fewer."""
+    """Indices of ``per_class`` samples of each class, drawn with ``seed``. UserError if a class has fewer."""
     if dataset.labels is None:
         raise UserError(f"--labels-per-class: {dataset.name} has no labels; put the images in class folders")
     order = np.random.default_rng(seed).permutation(len(dataset))

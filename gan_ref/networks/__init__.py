@@ -15,7 +15,7 @@ CHANNELS_LAST = torch.channels_last  # the layout that convolutions on CPUs and 
 
 
 def build_generator(config: Config, shape: tuple[int, ...]) -> nn.Module:
-    """G for samples of ``shape``, (C, S, S) or (2,): z (N, latent_dim) → (N, *shape). Weights follow the seed."""
+    """G for ``shape``, (C, S, S) or (2,): z (N, latent_dim) → (N, *shape). Weights follow the seed."""
     with _seeded(config.seed):
         if len(shape) == 1:
             return mlp.Generator(shape[0], config.width, config.layers, config.latent_dim)

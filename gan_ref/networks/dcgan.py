@@ -1,7 +1,7 @@
 """The deep convolutional GAN (Radford, Metz & Chintala 2016, §3).
 
-Strided convolutions in D and fractionally-strided ones in G instead of pooling; batch norm in both, but not in
-G's last layer nor D's first; ReLU in G with tanh at the end, LeakyReLU 0.2 in D; weights from N(0, 0.02²).
+Strided convolutions in D and fractionally-strided ones in G instead of pooling; batch norm in both, but not
+in G's last layer nor D's first; ReLU in G with tanh at the end, LeakyReLU 0.2 in D; weights from N(0, 0.02²).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """image (N, C, S, S) → Output: score (N,), features (N, F = 16·filters at 4×4), class logits (N, K) if K > 0.
+    """image (N, C, S, S) → Output: score (N,), features (N, F = 16·filters at 4×4), logits (N, K) if K > 0.
 
     ``norm``: batch (not in the first layer), virtual (likewise), spectral (every layer; Miyato et al. 2018),
     weight (every convolution; Salimans & Kingma 2016) or none. ``noise`` and ``dropout`` stand before each

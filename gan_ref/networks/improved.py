@@ -1,10 +1,9 @@
-"""The networks of the semi-supervised experiments of "Improved techniques for training GANs" (Salimans et al. 2016).
+"""The semi-supervised networks of "Improved techniques for training GANs" (Salimans et al. 2016).
 
 D classifies: K logits l, the logit of a (K+1)-th class "fake" fixed at 0, so that D(x) = Z/(Z + 1) with
 Z = Σ exp lₖ, and its score, the log-odds of being real, is log Z (§5). Noise or dropout between its layers
 and weight normalisation, set from a first batch, take the place of batch norm: a sample's logits are its own.
-Layers, sizes and noise are those of the authors' code; G's last layer ends in tanh, and D takes what it
-gives.
+Layers, sizes and noise are those of the authors' code; G ends in tanh, and D takes what it gives.
 """
 
 from __future__ import annotations
@@ -26,7 +25,9 @@ def classified(logits: Tensor, features: Tensor) -> Output:
 class DenseGenerator(nn.Module):
     """z (N, Z) → two layers of ``width`` softplus units with batch norm → image (N, C, S, S) in [−1, 1]."""
 
-    def __init__(self, image_size: int, channels: int, width: int = 500, latent_dim: int = 100, norm_decay: float = 0.9):
+    def __init__(
+        self, image_size: int, channels: int, width: int = 500, latent_dim: int = 100, norm_decay: float = 0.9
+    ):
         super().__init__()
         self.shape = (channels, image_size, image_size)
         layers: list[nn.Module] = []
@@ -40,7 +41,7 @@ class DenseGenerator(nn.Module):
 
 
 class DenseDiscriminator(nn.Module):
-    """image (N, C, S, S) → Output with K class logits, through 1000, 500, 250, 250 and 250 units (``width`` first).
+    """image (N, C, S, S) → Output with K logits, through 1000, 500, 250, 250 and 250 units (``width`` first).
 
     Gaussian noise of σ = 0.3 on pixels in [0, 1] and of 0.5 before each later layer.
     """
@@ -71,7 +72,9 @@ class ConvGenerator(nn.Module):
     ``width`` 128 at 32×32: 512, 256, 128 filters.
     """
 
-    def __init__(self, image_size: int, channels: int, width: int = 128, latent_dim: int = 100, norm_decay: float = 0.9):
+    def __init__(
+        self, image_size: int, channels: int, width: int = 128, latent_dim: int = 100, norm_decay: float = 0.9
+    ):
         super().__init__()
         levels = image_size.bit_length() - 3
         sizes = [width * min(2**k, 8) for k in reversed(range(levels))]
@@ -108,7 +111,8 @@ class ConvDiscriminator(nn.Module):
         before = channels
         for filters in (width, 2 * width):
             for stride in (1, 1, 2):
-                layers += [WeightNormConv2d(before, filters, 3, stride, 1, train_scale=False), nn.LeakyReLU(0.2)]
+                conv = WeightNormConv2d(before, filters, 3, stride, 1, train_scale=False)
+                layers += [conv, nn.LeakyReLU(0.2)]
                 before = filters
             layers.append(Dropout(0.5))
         for kernel in (3, 1, 1):

@@ -46,7 +46,7 @@ def build(kind: str, spec: str) -> nn.Module:
         else:
             raise ValueError
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        raise UserError(f"{spec!r} is not a technique: write one as in 'R1(weight=10)'")
+        raise UserError(f"{spec!r} is not a technique: write one as in 'R1(weight=10)'") from None
     known = choices(kind)
     if name not in known:
         raise UserError(f"no {name!r} among the {kind}: choose from {', '.join(sorted(known))}")
@@ -63,7 +63,7 @@ def build(kind: str, spec: str) -> nn.Module:
     try:
         return known[name](**arguments)
     except ValueError as error:
-        raise UserError(f"{name}: {error}")
+        raise UserError(f"{name}: {error}") from error
 
 
 def _fits(default: object) -> tuple[type, ...]:

@@ -67,7 +67,7 @@ class NonSaturating(Objective):
 
 
 class Minimax(NonSaturating):
-    """The zero-sum game (Goodfellow et al. 2014, eq. 1): L_G = −L_D, which saturates where D is sure of a fake.
+    """The zero-sum game (Goodfellow et al. 2014, eq. 1): L_G = −L_D, saturated where D is sure of a fake.
 
     Its part on the reals moves G only where D depends on G, as it does unrolled.
     """
@@ -98,7 +98,7 @@ class FeatureMatching(NonSaturating):
 
 
 class SemiSupervised(FeatureMatching):
-    """Classification with K labels, few of them seen, and "fake" as one more class (Salimans et al. 2016, §5).
+    """Classification with K labels, few of them seen, and "fake" one more class (Salimans et al. 2016, §5).
 
     With the fake logit fixed at 0 and D's score log Z = log Σ exp lₖ, D(x) = Z/(Z + 1) is σ of the score, and
 
