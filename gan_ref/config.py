@@ -14,7 +14,12 @@ from gan_ref.errors import UserError
 
 
 def _setting(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Any:
     """A field with its help text and the values it may take: low ≤ value ≤ high, or one of choices."""
     metadata = {"help": help, "low": low, "high": high, "choices": choices}
@@ -34,10 +39,10 @@ class Config:
     recipe: str = _setting("dcgan", "a named set of the settings below; --recipes lists them")
 
     # what is learned
-    data: str = _setting("faces", "faces, ring8, grid25, or the path of a folder, .zip, .npz, MNIST or CIFAR-10")
+    data: str = _setting("faces", "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10")
     image_size: int | None = _setting(None, f"side in pixels, a power of two from 16 to 256; {AUTO}", low=1)
-    channels: int | None = _setting(None, "1 for gray, 3 for colour; what the data is unless given", low=1, high=3)
-    labels_per_class: int = _setting(0, "samples of each class whose labels D may see; 0: no classes", low=0, high=10**6)
+    channels: int | None = _setting(None, "1: gray, 3: colour; what the data is unless given", low=1, high=3)
+    labels_per_class: int = _setting(0, "labels a class that D may see; 0: no classes", low=0, high=10**6)
     flip: bool = _setting(False, "mirror half of the images (not for digits or text)")
 
     # the networks
@@ -52,12 +57,12 @@ class Config:
     norm_d: str = _setting(
         "batch", "normalisation in D", choices=("batch", "virtual", "spectral", "weight", "none")
     )
-    norm_decay: float = _setting(0.9, "share of the old running statistics batch norm keeps", low=0.0, high=1.0)
+    norm_decay: float = _setting(0.9, "share of its running statistics batch norm keeps", low=0.0, high=1.0)
     minibatch_discrimination: bool = _setting(False, "let D compare the samples of a batch")
     autoencoder: bool = _setting(False, "D reconstructs its input; its score is minus the error (EBGAN)")
-    d_noise: float = _setting(0.0, "standard deviation of Gaussian noise between D's layers", low=0.0, high=10.0)
+    d_noise: float = _setting(0.0, "σ of the Gaussian noise between D's layers", low=0.0, high=10.0)
     d_dropout: float = _setting(0.0, "probability of dropping a feature map in D", low=0.0, high=0.95)
-    ema: float = _setting(0.999, "decay of the average of G's weights that draws samples; 0 for none", low=0, high=1)
+    ema: float = _setting(0.999, "decay of the average of G's weights, for samples; 0: none", low=0, high=1)
     d_ema: float = _setting(0.0, "the same for D's, where D is a classifier that is tested", low=0, high=1)
 
     # what each player minimises, and how the game is played
@@ -66,7 +71,7 @@ class Config:
     balance: str = _setting("Fixed", "who moves, and how often")
     update: str = _setting("Alternating", "in which order, and through what they differentiate")
     instance_noise: str = _setting("", "noise on everything D sees, e.g. 'InstanceNoise(sigma=0.1)'")
-    sync_batch_norm: bool = _setting(False, "of several processes, let batch norm see the batch of all (torchrun)")
+    sync_batch_norm: bool = _setting(False, "with torchrun, let batch norm see the batch of all processes")
     optimizer: str = _setting("adam", "how a step is taken", choices=("adam", "rmsprop", "sgd"))
     lr_g: float = _setting(2e-4, "G's learning rate", low=0.0, high=10.0)
     lr_d: float = _setting(2e-4, "D's learning rate", low=0.0, high=10.0)
@@ -85,7 +90,7 @@ class Config:
     log_every: int | None = _setting(None, f"steps between lines of metrics.jsonl; {AUTO}", low=1, high=10**9)
     sample_every: int | None = _setting(None, f"steps between sample pictures; {AUTO}", low=1, high=10**9)
     checkpoint_every: int | None = _setting(None, f"steps between checkpoints; {AUTO}", low=1, high=10**9)
-    every: int = _setting(0, "steps between scores of the samples, keeping the best checkpoint; 0: none", low=0, high=10**9)
+    every: int = _setting(0, "steps between scores, by which best.pt is chosen; 0: none", low=0, high=10**9)
     walk: bool = _setting(True, "render walk.gif at the end")
 
     def __post_init__(self) -> None:
@@ -100,7 +105,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Any, source: str = "config") -> Config:
-        """A Config from untrusted JSON-like data: every field known, present, of its type and in its range."""
+        """A Config from untrusted JSON-like data: every field known, present and in its range."""
         if not isinstance(values, dict):
             raise UserError(f"{source}: not a set of settings")
         unknown = sorted(str(name) for name in values if name not in HINTS)
@@ -112,7 +117,7 @@ class Config:
         try:
             return cls(**values)
         except UserError as error:
-            raise UserError(f"{source}: {error}")
+            raise UserError(f"{source}: {error}") from error
 
 
 HINTS: dict[str, Any] = typing.get_type_hints(Config)
@@ -130,7 +135,8 @@ def _check(name: str, value: Any, kind: Any, limits: typing.Mapping[str, Any]) -
             raise UserError(f"{flag} is a list of names, not {value!r}")
         return
     if type(value) is not kind and not (kind is float and type(value) is int):
-        raise UserError(f"{flag} is {'a number' if kind in (int, float) else f'a {kind.__name__}'}, not {value!r}")
+        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
+        raise UserError(f"{flag} is {wanted}, not {value!r}")
     if limits["choices"] and value not in limits["choices"]:
         raise UserError(f"{flag} is one of {', '.join(limits['choices'])}; not {value!r}")
     if kind in (int, float):
@@ -160,4 +166,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             if setting.metadata["choices"]:
                 options["metavar"] = "|".join(setting.metadata["choices"])
         parser.add_argument(*flags, **options)
-    parser.add_argument("--norm", choices=("batch", "virtual", "none"), help="normalisation in both G and D")
+    norms = ("batch", "virtual", "none")
+    parser.add_argument("--norm", choices=norms, metavar="|".join(norms), help="normalisation in G and in D")
