@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from gan_ref import checkpoint, distributed, recipes
 from gan_ref.config import Config
@@ -25,31 +24,20 @@ from gan_ref.training import Run, settle
 
 ROUNDS = 3
 SMALL = {"device": "cpu", "precision": "float32", "width": 4, "latent_dim": 8, "batch_size": 8,
-         "image_size": 16, "steps": 30, "sync_batch_norm": True, "optimizer": "sgd", "lr_d": 0.01, "lr_g": 0.01}  # fmt: skip
+         "image_size": 16, "steps": 30, "sync_batch_norm": True,
+         "optimizer": "sgd", "lr_d": 0.01, "lr_g": 0.01}  # fmt: skip
 # (Adam's first steps follow the gradient's sign: where that is zero, they follow rounding.)
 LIKE_ANOTHER = ("face-2015-bn", "feature-matching-sum", "label-smoothing", "historical-averaging", "ttur",
                 "lsgan", "r1", "instance-noise")  # fmt: skip
 GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if name not in LIKE_ANOTHER} | {
-    "noise everywhere": {"norm_g": "none", "norm_d": "virtual", "d_noise": 0.1, "d_dropout": 0.2, "flip": True,
-                         "instance_noise": "InstanceNoise(sigma=0.1)"},
+    "noise everywhere": {"norm_g": "none", "norm_d": "virtual", "d_noise": 0.1, "d_dropout": 0.2,
+                         "flip": True, "instance_noise": "InstanceNoise(sigma=0.1)"},
     "a gradient of gradients through batch norm": {"penalties": ("R1",)},
     "a gradient of gradients through similarities": {"penalties": ("R1",), "norm_d": "none",
                                                      "minibatch_discrimination": True},
     "whoever moves depends on the errors": {"balance": "Dynamic(low=0.5, high=0.6)"},
     "both gradients at the same point": {"update": "Simultaneous", "minibatch_discrimination": True},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Forty noisy coloured squares in two class folders."""
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for k in range(40):
-        (folder / "ab"[k % 2]).mkdir(exist_ok=True)
-        pixels = np.clip(rng.normal(60 + 120 * (k % 2), 30, (20, 24, 3)), 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / "ab"[k % 2] / f"{k}.png")
-    return str(folder)
 
 
 def losses(name: str, images: str) -> list[list[float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toys import Linear, normal, play, seeded
+from toys import Linear, Spy, normal, play, seeded
 
 from gan_ref.techniques import penalties
 from gan_ref.techniques.noise import InstanceNoise
@@ -27,19 +27,13 @@ def test_it_is_gone_after_its_rounds(round):
 
 
 def test_d_sees_no_clean_sample():
-    seen = []
-
-    class Spy(Linear):
-        def forward(self, x):
-            seen.append(x.detach().clone())
-            return super().forward(x)
-
     noise = InstanceNoise(sigma=0.5, rounds=10)
-    game = play(Spy(1.0, 2.0), instance_noise=noise, penalties=[penalties.GradientPenalty()])
+    d = Spy(1.0, 2.0)
+    game = play(d, instance_noise=noise, penalties=[penalties.GradientPenalty()])
     real, fake = normal(4000, 2), normal(4000, 2, seed=1)
     game.d_loss(real, fake)
     game.g_loss(real, fake)
-    on_real, on_fake, between, to_g = seen
+    on_real, on_fake, _, to_g = d.seen
     for clean, noisy in ((real, on_real), (fake, on_fake), (fake, to_g)):
         assert (noisy - clean).std().item() == pytest.approx(0.5, rel=0.05)
     assert not torch.equal(on_fake, to_g), "fresh each time"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toys import Critic, Linear, Points, batches, normal, play, seeded
+from toys import Critic, Linear, Points, Spy, batches, normal, play, seeded
 from torch import Tensor, nn
 
 from gan_ref.networks.output import Output
@@ -51,17 +51,11 @@ def test_a_linear_critics_gradient_penalty_is_its_norms_distance_from_one(kind):
 
 
 def test_wgan_gp_looks_between_reals_and_fakes():
-    seen = []
-
-    class Spy(Linear):
-        def forward(self, x):
-            seen.append(x.detach().clone())
-            return super().forward(x)
-
-    game = play(Spy(*W), penalties=[penalties.GradientPenalty()])
+    d = Spy(*W)
+    game = play(d, penalties=[penalties.GradientPenalty()])
     real, fake = normal(200, 2), normal(200, 2, seed=1)
     game.d_loss(real, fake)
-    share = (seen[2] - fake) / (real - fake)
+    share = (d.seen[2] - fake) / (real - fake)
     assert torch.allclose(share[:, 0], share[:, 1]), "one ε a sample"
     assert share.min() >= 0 and share.max() <= 1
     assert share.mean().item() == pytest.approx(0.5, abs=0.06)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import nn
+from toys import same
 
 from gan_ref import layers, recipes
 from gan_ref.config import Config
@@ -77,13 +78,15 @@ PAPERS = {
         "SemiSupervised", lr=(1e-3, 3e-4), d_layers=DENSE, g_layers=(nn.BatchNorm1d,)
     ),
     "semi-supervised-conv": Published(
-        "SemiSupervised", lr=(3e-4, 3e-4), d_layers=(layers.WeightNormConv2d, layers.WeightNormLinear, layers.Dropout)
+        "SemiSupervised",
+        lr=(3e-4, 3e-4),
+        d_layers=(layers.WeightNormConv2d, layers.WeightNormLinear, layers.Dropout),
     ),
 }
+of_points = [name for name, recipe in recipes.RECIPES.items() if "labels_per_class" not in recipe.settings]
 every_pair = pytest.mark.parametrize(
     ("name", "data"),
-    [(name, "faces") for name in recipes.RECIPES]
-    + [(name, "grid25") for name, recipe in recipes.RECIPES.items() if "labels_per_class" not in recipe.settings],
+    [(name, "faces") for name in recipes.RECIPES] + [(name, "grid25") for name in of_points],
 )
 
 
@@ -98,17 +101,6 @@ def play(run: Run, rounds: int) -> None:
         run.game.end_round(d, g)
         run.average.update(run.game.step)
         assert torch.isfinite(d.loss) and torch.isfinite(g.loss)
-
-
-def same(a, b) -> bool:
-    """Whether two checkpoints are equal to the last bit."""
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @every_pair

@@ -30,6 +30,18 @@ class Linear(nn.Module):
         return Output(x.flatten(1) @ self.w, x.flatten(1))
 
 
+class Spy(Linear):
+    """A linear D that keeps all that it is shown."""
+
+    def __init__(self, *w: float):
+        super().__init__(*w)
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Output:
+        self.seen.append(x.detach().clone())
+        return super().forward(x)
+
+
 class Critic(nn.Module):
     """A tiny smooth D on points, with a batch norm or a spectral norm if asked for."""
 
@@ -64,6 +76,17 @@ def randomise(module: nn.Module, seed: int) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+
+
+def same(a, b) -> bool:
+    """Equal to the bit, through nested dicts and lists."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
 
 
 def sgd(module: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
