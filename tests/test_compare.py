@@ -98,7 +98,8 @@ def test_ctrl_c_stops_every_run_at_a_checkpoint(tmp_path):
     command = [sys.executable, "-m", "gan_ref.compare", *flags, "--out", str(tmp_path), *TINY]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background job ignores it
+        # a shell's background job ignores SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     checkpoints = [tmp_path / "runs" / f"{name}-0" / "checkpoint.pt" for name in ("dcgan", "lsgan")]
     deadline = time.monotonic() + 120

@@ -43,8 +43,9 @@ def test_the_original_game_is_a_pair_of_cross_entropies():
 def test_minimax_is_zero_sum():
     objective = objectives.Minimax()
     on_reals, on_fakes = mean(log_sigmoid(s) for s in REAL), mean(log_sigmoid(-s) for s in FAKE)
-    assert objective.g_loss(outputs(*REAL), outputs(*FAKE)).item() == pytest.approx(on_reals + on_fakes, rel=1e-12)
-    assert objective.d_loss(outputs(*REAL), outputs(*FAKE)).item() == pytest.approx(-on_reals - on_fakes, rel=1e-12)
+    value = pytest.approx(on_reals + on_fakes, rel=1e-12)
+    assert objective.g_loss(outputs(*REAL), outputs(*FAKE)).item() == value
+    assert -objective.d_loss(outputs(*REAL), outputs(*FAKE)).item() == value
 
 
 def test_label_smoothing_never_touches_fakes_or_the_generators_target():

@@ -15,11 +15,11 @@ from gan_ref.recipes import RECIPES
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-def table() -> list[tuple[list[str], list[str], list[str]]]:
+def table() -> list[tuple[list[str], ...]]:
     """The technique table: (names, files, recipes) of each row."""
     body = README.split("| paper | technique | where | recipe |\n", 1)[1].split("\n\n", 1)[0]
-    rows = [[re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|")] for line in body.splitlines()[1:]]
-    return [(names, files, made) for _, names, files, made in rows]
+    rows = [line.strip("|").split("|") for line in body.splitlines()[1:]]
+    return [tuple(re.findall(r"`([^`]+)`", cell) for cell in cells) for _, *cells in rows]
 
 
 @pytest.mark.parametrize(("names", "files", "made"), table(), ids=lambda cell: " ".join(cell))

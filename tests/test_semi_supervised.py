@@ -1,4 +1,4 @@
-"""Learning from few labels: what D is told, what its score means, and that the labels are used and no others."""
+"""Learning from few labels: what D is told, what its score means, and that no other labels are used."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ def test_data_dependent_initialisation_gives_every_logit_unit_variance():
     assert torch.allclose(logits.std(0, correction=0), torch.ones(5), atol=1e-3)
 
 
-@pytest.mark.parametrize("network", [improved.DenseDiscriminator(32, 3, 10), improved.ConvDiscriminator(3, 10)])
+@pytest.mark.parametrize(
+    "network", [improved.DenseDiscriminator(32, 3, 10), improved.ConvDiscriminator(3, 10)]
+)
 def test_a_samples_logits_are_its_own(network):
     network.eval()
     x = torch.randn(4, 3, 32, 32)
