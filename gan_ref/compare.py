@@ -26,7 +26,7 @@ from gan_ref.config import add_arguments
 from gan_ref.data.cache import available_cores
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import Parser, UserError, command
-from gan_ref.monitor import _smooth as smooth
+from gan_ref.monitor import smooth
 
 Row = dict[str, Any]
 

@@ -167,7 +167,7 @@ def draw_curves(
         for (name, label), colour in zip(names.items(), ("#3182bd", "#e6550d", "#31a354", "#756bb1")):
             values = series(name)
             axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-            axes.plot(steps, _smooth(values), color=colour, label=label, linewidth=1.6)
+            axes.plot(steps, smooth(values), color=colour, label=label, linewidth=1.6)
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.grid(alpha=0.25)
@@ -201,7 +201,7 @@ def draw_curves(
     os.replace(partial, path)
 
 
-def _smooth(values: np.ndarray, share: float = 0.04) -> np.ndarray:
+def smooth(values: np.ndarray, share: float = 0.04) -> np.ndarray:
     """Centred moving average over a share of the curve, ignoring gaps."""
     reach = max(1, int(len(values) * share))
     known = np.isfinite(values)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from gan_ref.config import Config
 from gan_ref.errors import UserError
-from gan_ref.techniques import balance, build, objectives, penalties, updates
 
 
 class Recipe(NamedTuple):
@@ -218,6 +217,8 @@ def listing() -> str:
 
 def check(config: Config, shape: tuple[int, ...]) -> None:
     """Raise UserError, saying why, for settings that make no sense together on samples of ``shape``."""
+    from gan_ref.techniques import balance, build, objectives, penalties, updates  # torch loads here
+
     objective = build("objectives", config.objective)
     terms = [build("penalties", line) for line in config.penalties]
     pace, update = build("balance", config.balance), build("updates", config.update)

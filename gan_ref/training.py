@@ -45,9 +45,9 @@ IN_PLANE |= {"log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
 def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] | None = None) -> None:
     """Play ``config.steps`` rounds of the game and leave a run in ``folder``; go on from ``state`` if given.
 
-    ``config`` is complete and ``dataset`` what it names: see ``settle``. Raises UserError where the run cannot
-    go on (a loss that is not finite, a full disk), and Stopped, with a checkpoint written, after Ctrl-C or
-    SIGTERM.
+    ``config`` is complete and ``dataset`` what it names: see ``settle``. Raises UserError where the run
+    cannot go on (a loss that is not finite, a full disk), and Stopped, with a checkpoint written, after
+    Ctrl-C or SIGTERM.
     """
     run = Run(config, dataset)
     if state is not None:
@@ -55,7 +55,8 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
     if distributed.rank() > 0:
         return follow(run, folder)
     prepare_folder(folder, config)
-    monitor = Monitor(folder, run.game.step, config.steps, config.batch_size)
+    unit = "points" if run.in_plane else "images"
+    monitor = Monitor(folder, run.game.step, config.steps, config.batch_size, unit)
     scores = Scores(run, folder, monitor) if config.every else None
     film = plane.Film(folder, run.game.step, config.steps) if run.in_plane else None
     if film and run.game.step == 0:
@@ -189,7 +190,7 @@ class Run:
         return self.average.module
 
     def scores(self) -> dict[str, float]:
-        """What only this kind of data has: coverage of the modes in the plane, or a classifier's test error."""
+        """What only this kind of data has: coverage of modes in the plane, or a classifier's test error."""
         if self.in_plane:
             return plane.scores(self.game.g.module, self.average.module, self.samples_z, self.dataset)
         if self.classifier and self.due(self.config.sample_every):

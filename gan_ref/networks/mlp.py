@@ -1,4 +1,4 @@
-"""Multilayer perceptrons for two-dimensional data, as in the mixture experiments of Metz et al. 2017, §3.1."""
+"""Multilayer perceptrons for two-dimensional data, as in the mixtures of Metz et al. 2017, §3.1."""
 
 from __future__ import annotations
 
