@@ -56,8 +56,8 @@ def driver(tmp_path_factory):
     pool.shutdown(cancel_futures=True)
 
 
-def check(program: Path, cases: list[tuple]) -> None:
-    result = run(program, cases)
+def check(program: Path, cases: list[tuple], timeout: float = 300) -> None:
+    result = run(program, cases, timeout)
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
     assert result.stdout.count(" ok\n") == len(cases), result.stdout
 
@@ -118,13 +118,16 @@ def test_virtual_batch_norm_is_the_definition(driver, sanitizer):
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_every_size_in_every_way(driver, sanitizer):
-    sizes = itertools.product((1, 31, 64, 129, 260), (1, 3), (1, 2, 3, 4, 5, 6, 8, 16, 17, 32, 48, 64), TYPES)
-    check(driver("similarity", sanitizer), SIMILARITY_MORE + [(*size, "float32") for size in sizes])
-    planes = itertools.product((1, 3), (1, 8, 13, 72), (1, 6, 16, 63, 256, 1024, 2304), TYPES)
-    ways = itertools.product(planes, ("contiguous", "channels_last"), (0, 1))
-    norm = [(*plane, layout, 0.2, shift) for plane, layout, shift in ways]
+    """Types take turns: 3 divides the length of no other axis, so each meets each size."""
+    sizes = itertools.product((1, 31, 64, 129, 260), (2,), (1, 2, 3, 4, 5, 6, 8, 16, 17, 32, 64))
+    similarity = [(*size, t, "float32") for size, t in zip(sizes, itertools.cycle(TYPES))]
+    check(driver("similarity", sanitizer), SIMILARITY_MORE + similarity, timeout=3600)
+    shapes = itertools.product((1, 3), (1, 8, 13, 72), (1, 6, 16, 63, 256, 1024, 2304))
+    ways = itertools.product(shapes, ("contiguous", "channels_last"), (0, 1))
+    norm = [(*shape, t, layout, 0.2, shift)
+            for (shape, layout, shift), t in zip(ways, itertools.cycle(TYPES))]
     largest = [(1, 2, 65536, "float32", layout, 0.2, 0) for layout in ("contiguous", "channels_last")]
-    check(driver("virtual_batch_norm", sanitizer), NORM_MORE + norm + largest)
+    check(driver("virtual_batch_norm", sanitizer), NORM_MORE + norm + largest, timeout=3600)
 
 
 def test_equal_input_gives_equal_bits(driver):

@@ -1,7 +1,6 @@
 // What the two drivers share: typed buffers of exact size, random numbers, and the comparison with float64.
 #pragma once
 
-#include <cstring>
 #include <random>
 #include <string>
 
@@ -20,13 +19,11 @@ inline Type type_named(const std::string& name) {
 }
 
 // A tensor's memory: exactly as long as it must be, so that one element too far is caught. `shift` elements
-// of padding in front make it unaligned.
+// of padding in front make it unaligned. Every type reads 0xff as NaN: what is not written shows.
 class Buffer {
  public:
   Buffer(Type type, int64_t count, int shift = 0)
-      : type_(type), shift_(shift), bytes_((count + shift) * (type == Type::float32 ? 4 : 2)) {
-    std::memset(bytes_.data(), 0xff, bytes_.size());  // every type reads it as NaN: what is not written shows
-  }
+      : type_(type), shift_(shift), bytes_((count + shift) * (type == Type::float32 ? 4 : 2), 0xff) {}
 
   void* data() { return bytes_.data() + shift_ * (type_ == Type::float32 ? 4 : 2); }
   uint64_t bits(uint64_t hash = 14695981039346656037u) const {  // FNV-1a

@@ -81,7 +81,9 @@ Errors run(int N, int C, int plane, Type type, bool channels_last, double slope,
         errors.y.compare(y.at(at(n, c, p)), before > 0 ? before : before * slope, 1 + std::fabs(before),
                          type);
         g[p] = grad.at(at(n, c, p)) * (before > 0 ? 1 : slope);
-        if (std::fabs(before) < 1e-4) g[p] = grad.at(at(n, c, p)) * (y.at(at(n, c, p)) > 0 ? 1 : slope);
+        // So near to 0 either side is right. The sign of y tells which was taken: its value may round to 0.
+        const bool negative = std::signbit(y.at(at(n, c, p)));
+        if (std::fabs(before) < 1e-4) g[p] = grad.at(at(n, c, p)) * (negative ? slope : 1);
         exact.first += g[p];
         exact.second += g[p] * d;
         exact.magnitude += std::fabs(g[p]) * (1 + std::fabs(d));
