@@ -166,5 +166,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             if setting.metadata["choices"]:
                 options["metavar"] = "|".join(setting.metadata["choices"])
         parser.add_argument(*flags, **options)
-    norms = ("batch", "virtual", "none")
-    parser.add_argument("--norm", choices=norms, metavar="|".join(norms), help="normalisation in G and in D")
+    norms = {"choices": ("batch", "virtual", "none"), "metavar": "batch|virtual|none"}
+    parser.add_argument("--norm", help="normalisation in G and in D", default=argparse.SUPPRESS, **norms)
