@@ -36,13 +36,14 @@ GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if na
     "a gradient of gradients through similarities": {"penalties": ("R1",), "norm_d": "none",
                                                      "minibatch_discrimination": True},
     "whoever moves depends on the errors": {"balance": "Dynamic(low=0.5, high=0.6)"},
+    "points, and noise in D": {"data": "grid25", "d_noise": 0.1},
     "both gradients at the same point": {"update": "Simultaneous", "minibatch_discrimination": True},
 }  # fmt: skip
 
 
 def losses(name: str, images: str) -> list[list[float]]:
     """D's loss, G's, and the size of each of their weights, after each of a few rounds."""
-    settings = {**GAMES[name], "data": images, **SMALL}
+    settings = {"data": images, **GAMES[name], **SMALL}
     if settings.get("labels_per_class"):
         settings["labels_per_class"] = 5
     run = Run(*settle(Config(**settings), progress=False))

@@ -145,10 +145,10 @@ class Game:
         self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None
     ) -> tuple[Output, Output]:
         """Reals and fakes: in one pass, if D says of itself that it judges each sample separately."""
-        if not getattr(self.d.module, "separate", False) or real.requires_grad or distributed.world() > 1:
+        if not getattr(self.d.module, "separate", False) or real.requires_grad:
             return self.discriminate(real, parameters), self.discriminate(fake, parameters)
-        both = self.discriminate(torch.cat([real, fake]), parameters)
-        parts = [(None, None) if value is None else value.split(len(real)) for value in both]
+        both, reals = self.discriminate(torch.cat([real, fake]), parameters), len(real) * distributed.world()
+        parts = [(None, None) if value is None else value.split(reals) for value in both]
         return Output(*(part[0] for part in parts)), Output(*(part[1] for part in parts))
 
     def see_reference(self, parameters: Mapping[str, Tensor] | None = None) -> None:
