@@ -68,7 +68,7 @@ PAPERS = {
     "r1": Published("NonSaturating R1", RMSPROP, (1e-4, 1e-4), (0.99,), d_layers=()),
     "ebgan": Published("EnergyBased", lr=(1e-3, 1e-3), d_layers=(nn.BatchNorm2d, nn.ConvTranspose2d)),
     "fisher": Published("Fisher", steps="DDG"),
-    "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-4)),
+    "unrolled": Published("NonSaturating Unrolled", lr=(1e-4, 1e-4)),
     "consensus": Published(
         "NonSaturating Consensus", RMSPROP, (1e-4, 1e-4), (0.9,), d_layers=(), g_layers=()
     ),
