@@ -242,8 +242,8 @@ def draw(path: Path, trials: list[Trial]) -> None:
         of_it = [trial for trial in trials if trial.recipe == name]
         card.suptitle(name, fontsize=12)
         curves, tiles = card.subfigures(2, 1, height_ratios=[2.6, 4.4 / seeds])
-        if any(trial.rows for trial in of_it):
-            _draw_curves(curves.subplots(), of_it)
+        if known := [(trial, rows) for trial in of_it if (rows := trial.rows)]:
+            _draw_curves(curves.subplots(), known)
         for axes, trial in zip(np.ravel(tiles.subplots(1, seeds, squeeze=False)), of_it):
             _draw_tile(axes, trial)
     with imaging.whole(path) as partial:
@@ -259,10 +259,9 @@ CURVES = {  # metric: label and colour; of points, and of images the three of th
 }
 
 
-def _draw_curves(axes: Any, trials: list[Trial]) -> None:
+def _draw_curves(axes: Any, known: list[tuple[Trial, list[Row]]]) -> None:
     """Shares over the steps: a thin line a seed, smoothed."""
-    for k, trial in enumerate(trial for trial in trials if trial.rows):
-        rows = trial.rows
+    for k, (trial, rows) in enumerate(known):
         points = "high_quality" in rows[-1]
         steps = [row["step"] for row in rows]
         for name in ("modes", "high_quality") if points else ("fools", "sees_fakes", "sees_reals"):
