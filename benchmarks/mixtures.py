@@ -61,7 +61,7 @@ def ours() -> tuple[Callable[[], None], Tensor]:
     run = Run(config, dataset)
 
     def step() -> None:
-        d, g = run.update(run.game, run.balance, run.draw)
+        d, g = run.play()
         run.game.end_round(d, g)
         run.average.update(run.game.step)
         run.watch(d.loss, g.loss, Path())

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from gan_ref.config import Config
 from gan_ref.data import Batches, Dataset
 from gan_ref.data.faces import draw
+from gan_ref.replay import REHEARSALS
 from gan_ref.training import Run, precision
 
 Step = Callable[[], object]
@@ -39,6 +40,7 @@ SWEEP = [(32, 32, 64), BASE, (32, 64, 64), (128, 64, 64)]
 SWEEP += [(64, 32, 64), (64, 128, 64), (64, 64, 16), (64, 64, 256)]
 QUICK = SWEEP[:2]
 LATENT = 100
+WARM_UP = {"cpu": 1, "cuda": REHEARSALS + 1}  # algorithms are chosen; on a GPU the round is recorded too
 
 # ---------------------------------------------------------------- the plain loop
 
@@ -101,19 +103,22 @@ def images(size: int, batch: int, device: torch.device) -> Tensor:
 # ---------------------------------------------------------------- ours
 
 
-def fast(size: int, width: int, batch: int, device: torch.device, kind: str) -> Step:
+def fast(size: int, width: int, batch: int, device: torch.device, kind: str, how: str = "") -> Step:
     """What the loop of gan_ref.training does in a step that neither logs nor saves."""
     samples = np.random.default_rng(0).integers(0, 256, (4 * batch, size, size, 3), dtype=np.uint8)
     config = Config(
         image_size=size, width=width, d_width=width, batch_size=batch, latent_dim=LATENT, channels=3,
         steps=10**9, log_every=10**6, sample_every=10**6, checkpoint_every=10**6,
-        device=device.type, precision=kind,
+        device=device.type, precision=kind, cuda_graph=not how,
     )  # fmt: skip
     config = config.replace(precision=precision(config, device.type, points=False))
     run = Run(config, Dataset("noise", samples, None, (), flip=True))
+    if how == "compiled":
+        for player in (run.game.g, run.game.d):
+            player.module.compile(dynamic=False)
 
     def step() -> None:
-        d, g = run.update(run.game, run.balance, run.draw)
+        d, g = run.play()
         run.game.end_round(d, g)
         run.average.update(run.game.step)
         run.watch(d.loss, g.loss, Path("."))
@@ -142,7 +147,9 @@ def seconds(step: Step, count: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / count
 
 
-def compare(size: int, width: int, batch: int, device: torch.device, segments: int, length: float) -> dict:
+def compare(
+    size: int, width: int, batch: int, device: torch.device, segments: int, length: float, compile: bool
+) -> dict:
     """Images a second of every contestant, and their ratios to the plain loop, segment by segment."""
     shape = size, width, batch
     contestants = {
@@ -151,9 +158,14 @@ def compare(size: int, width: int, batch: int, device: torch.device, segments: i
         "float32": fast(*shape, device, "float32"),
         "auto": fast(*shape, device, "auto"),
     }
+    if device.type == "cuda":
+        contestants["from Python"] = fast(*shape, device, "auto", "from Python")
+    if compile:
+        contestants["compiled"] = fast(*shape, device, "auto", "compiled")
     counts = {}
     for name, step in contestants.items():
-        step()  # chooses algorithms
+        for _ in range(WARM_UP[device.type]):
+            step()
         counts[name] = max(1, round(length / seconds(step, 1, device)))
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(segments):
@@ -170,9 +182,9 @@ def compare(size: int, width: int, batch: int, device: torch.device, segments: i
 
 
 def peak(size: int, width: int, batch: int, device: torch.device, which: str) -> float:
-    """MiB after three steps of one contestant."""
+    """MiB after a few steps of one contestant."""
     step = plain(size, width, batch, device) if which == "plain" else fast(size, width, batch, device, which)
-    for _ in range(3):
+    for _ in range(WARM_UP[device.type] + 2):
         step()
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
@@ -226,6 +238,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="32x32 at width 32 and 64x64 at width 64 alone")
     parser.add_argument("--segments", type=int, default=7, help="pairs of segments a configuration [7]")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a segment [1]")
+    parser.add_argument("--compile", action="store_true", help="our networks through torch.compile too")
     parser.add_argument("--out", type=Path, help="write everything as JSON too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -243,7 +256,8 @@ def main() -> None:
     print("size width batch │ plain  MiB │ float32        MiB │ auto                MiB │ passes/plain")
     rows = []
     for shape in QUICK if options.quick else SWEEP:
-        row = alone("compare", *shape, options.device, options.segments, options.seconds)
+        measured = options.device, options.segments, options.seconds, options.compile
+        row = alone("compare", *shape, *measured)
         row["peak_mib"] = {n: alone("peak", *shape, options.device, n) for n in ("plain", "float32", "auto")}
         rows.append(row)
         rate, times, mib = row["images_per_second"], row["times_plain"], row["peak_mib"]
@@ -254,6 +268,9 @@ def main() -> None:
             f"{1 / times['its passes']:.2f}",
             flush=True,
         )
+        for name in ("from Python", "compiled"):
+            if name in times:
+                print(f"{'':16} │ auto, {name}: {rate[name]:.0f} {times[name]:.2f}×", flush=True)
     data = {size: alone("loading", size, 0, 64, options.device) for size in (32, 64, 128)}
     for size, rates in data.items():
         cached, jpeg = rates["cached"], rates["jpeg"]

@@ -87,6 +87,7 @@ class Config:
         "auto", "of the convolutions; losses, statistics and weights are float32 always",
         choices=("auto", "float32", "bfloat16"),
     )  # fmt: skip
+    cuda_graph: bool = _setting(True, "on a GPU, record a round and replay it wherever that is the same")
     log_every: int | None = _setting(None, f"steps between lines of metrics.jsonl; {AUTO}", low=1, high=10**9)
     sample_every: int | None = _setting(None, f"steps between sample pictures; {AUTO}", low=1, high=10**9)
     checkpoint_every: int | None = _setting(None, f"steps between checkpoints; {AUTO}", low=1, high=10**9)

@@ -19,7 +19,8 @@ from gan_ref import recipes
 from gan_ref.config import Config, add_arguments
 from gan_ref.errors import Parser, UserError, command
 
-FREE = ("steps", "log_every", "sample_every", "checkpoint_every", "walk", "device")  # may change on --resume
+# settings that may change on --resume
+FREE = ("steps", "log_every", "sample_every", "checkpoint_every", "walk", "device", "cuda_graph")
 
 
 def arguments() -> Parser:
@@ -95,13 +96,13 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
     from gan_ref.checkpoint import load_generator
     from gan_ref.distributed import rank
     from gan_ref.monitor import clock
-    from gan_ref.training import Stopped, settle, train
+    from gan_ref.training import Stopped, settle
 
     began = time.perf_counter()
     config, dataset = settle(config)
     print(introduction(config, dataset, folder, state), flush=True)
     try:
-        train(config, dataset, folder, state)
+        trained(config, dataset, folder, state)
     except Stopped as stopped:
         print(stopped)
         return stopped.status
@@ -111,6 +112,18 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
         print(walk.render(load_generator(folder), folder / "walk.gif"))
     print(f"done in {clock(time.perf_counter() - began)}; everything is in {folder}")
     return 0
+
+
+def trained(config: Config, dataset: Any, folder: Path, state: dict[str, Any] | None) -> None:
+    """Train; begin again, from Python alone, if the GPU refuses to record the first rounds."""
+    from gan_ref.replay import NotRecorded
+    from gan_ref.training import train
+
+    try:
+        return train(config, dataset, folder, state)
+    except NotRecorded as error:
+        print(f"the GPU did not record a round ({error}): begun again without")
+    train(config.replace(cuda_graph=False), dataset, folder, state)
 
 
 def introduction(config: Config, dataset: Any, folder: Path, state: dict[str, Any] | None) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gan_ref import checkpoint, distributed, imaging, plane, recipes
+from gan_ref import checkpoint, distributed, imaging, plane, recipes, replay
 from gan_ref.config import Config
 from gan_ref.data import Batches, Dataset, open_dataset
 from gan_ref.data.batches import finish
@@ -30,7 +30,7 @@ from gan_ref.networks import build_discriminator, build_generator
 from gan_ref.scoring import Scores
 from gan_ref.techniques import build
 from gan_ref.techniques.averaging import Average
-from gan_ref.techniques.game import Game, Player
+from gan_ref.techniques.game import Game, Player, Turn
 
 SAMPLES = 64  # in a sample picture, of the same z throughout a run
 
@@ -55,6 +55,9 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
     if distributed.rank() > 0:
         return follow(run, folder)
     prepare_folder(folder, config)
+    if run.device.type == "cuda":
+        reason = replay.obstacle(run)
+        print(f"rounds are played from Python: {reason}" if reason else "rounds are replayed as a CUDA graph")
     unit = "points" if run.in_plane else "images"
     monitor = Monitor(folder, run.game.step, config.steps, config.batch_size, unit)
     scores = Scores(run, folder, monitor) if config.every else None
@@ -65,7 +68,7 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
         with interruptions() as signals:
             stop = 0  # the signal that one of the processes got
             while run.game.step < config.steps and not stop:
-                d, g = run.update(run.game, run.balance, run.draw)
+                d, g = run.play()
                 run.game.end_round(d, g)
                 step = run.game.step
                 for average in run.averages:
@@ -99,7 +102,7 @@ def follow(run: Run, folder: Path) -> None:
     stop = 0
     with interruptions() as signals:
         while run.game.step < run.config.steps and not stop:
-            d, g = run.update(run.game, run.balance, run.draw)
+            d, g = run.play()
             run.game.end_round(d, g)
             stop = distributed.agreed(max(signals, default=0))
             run.watch(d.loss, g.loss, folder)
@@ -118,6 +121,7 @@ class Run:
         self.device = torch.device(config.device)
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
         self.batches = self._batches()
+        self.next_batch = self.batches.next
         self.game = self._build_game()
         self.update, self.balance = build("updates", config.update), build("balance", config.balance)
         self.average = Average(self.game.g.module, config.ema)
@@ -127,6 +131,7 @@ class Run:
         self.in_plane = dataset.means is not None
         self.samples_z = self.fixed_z(plane.SAMPLES if self.in_plane else SAMPLES, purpose=1)
         self.bad = torch.zeros((), dtype=torch.int64, device=self.device)  # the first step with a bad loss
+        self.play = self.round if replay.obstacle(self) else replay.Replay(self)
 
     def _batches(self) -> Batches | PartlyLabelled:
         config, place = self.config, (distributed.rank(), distributed.world())
@@ -166,9 +171,13 @@ class Run:
         rng = torch.Generator().manual_seed(self.config.seed * 16 + purpose & 2**63 - 1)
         return torch.randn(count, self.config.latent_dim, generator=rng).to(self.device)
 
+    def round(self) -> tuple[Turn, Turn]:
+        """One round, from Python; ``play`` is this, or on a GPU the same round from a recording."""
+        return self.update(self.game, self.balance, self.draw)
+
     def draw(self) -> tuple[Tensor, Tensor | None, Tensor]:
         """This process's part of a fresh batch: reals (N, C, H, W), labels (N,) or None, and z (N, Z)."""
-        real, labels = self.batches.next()
+        real, labels = self.next_batch()
         shape = self.config.batch_size, self.config.latent_dim
         z = torch.randn(shape, generator=self.rng, device=self.device)
         return real, labels, distributed.part(z)

@@ -49,7 +49,7 @@ def losses(name: str, images: str) -> list[list[float]]:
     run = Run(*settle(Config(**settings), progress=False))
     seen = []
     for _ in range(ROUNDS):
-        d, g = run.update(run.game, run.balance, run.draw)
+        d, g = run.play()
         run.game.end_round(d, g)
         weights = [p.detach().double().abs().sum() for p in (*run.game.d.parameters, *run.game.g.parameters)]
         seen.append([float(x.detach()) for x in (d.loss, g.loss, *weights)])

@@ -30,7 +30,7 @@ def test_a_game_of_one_pass_of_d_has_the_losses_of_one_of_two_passes_step_by_ste
         run, values = Run(config, dataset), []
         run.game.d.module.separate = together
         for _ in range(6):
-            d, g = run.update(run.game, run.balance, run.draw)
+            d, g = run.play()
             run.game.end_round(d, g)
             values.append(torch.stack([d.loss.detach(), g.loss.detach()]))
         return torch.stack(values)
@@ -43,5 +43,5 @@ def test_one_pass_of_d_is_made_where_it_judges_each_sample_by_itself_and_two_whe
         config, dataset = settle(Config(data="ring8", device="cpu", width=16, batch_size=32, **settings))
         run, seen = Run(config, dataset), []
         run.game.d.module.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
-        run.update(run.game, run.balance, run.draw)
+        run.play()
         assert seen == passes

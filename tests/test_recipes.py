@@ -97,7 +97,7 @@ def run_of(name: str, data: str) -> Run:
 
 def play(run: Run, rounds: int) -> None:
     for _ in range(rounds):
-        d, g = run.update(run.game, run.balance, run.draw)
+        d, g = run.play()
         run.game.end_round(d, g)
         run.average.update(run.game.step)
         assert torch.isfinite(d.loss) and torch.isfinite(g.loss)

@@ -56,7 +56,7 @@ def made_plain(run: Run) -> Run:
 def losses(run: Run) -> list[tuple[float, float]]:
     out = []
     for _ in range(STEPS):
-        d, g = run.update(run.game, run.balance, run.draw)
+        d, g = run.play()
         run.game.end_round(d, g)
         out.append((d.loss.item(), g.loss.item()))
     return out

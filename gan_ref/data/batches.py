@@ -55,12 +55,12 @@ class Batches:
         # A plain view: indexing a memmap itself costs ten times the index of a small batch.
         self._samples = np.asarray(dataset.samples)
         self._labels = dataset.labels
-        self._resident = self.device.type == "cuda" and fits_on(self.device, self._samples.nbytes)
+        self._resident = self.device.type != "cpu" and fits_on(self.device, self._samples.nbytes)
         if self._resident:
             self._samples = to_device(self._samples, self.device)
             self._labels = None if self._labels is None else torch.from_numpy(self._labels).to(self.device)
         self._prefetch = None
-        if self.device.type == "cuda" and not self._resident:
+        if self.device.type != "cpu" and not self._resident:
             self._prefetch = Prefetch(self._gather, self.device)
 
     def next(self) -> tuple[Tensor, Tensor | None]:
@@ -135,7 +135,7 @@ def to_device(samples: np.ndarray, device: torch.device, rows: int = 4096) -> Te
     """Copy memory-mapped samples to the GPU a few rows at a time: the host never holds them all."""
     out = torch.empty(samples.shape, dtype=torch.from_numpy(samples[:0].copy()).dtype, device=device)
     for start in range(0, len(samples), rows):
-        out[start : start + rows] = torch.from_numpy(samples[start : start + rows].copy())
+        out[start : start + rows].copy_(torch.from_numpy(samples[start : start + rows].copy()))
     return out
 
 

@@ -18,6 +18,8 @@ from gan_ref.techniques.game import Turn
 class Fixed(nn.Module):
     """k_D steps of D, then k_G steps of G, each round (Goodfellow et al. 2014, Algorithm 1, with k_G = 1)."""
 
+    by_round = ""  # what it does anew each round, for which a recorded round cannot stand: gan_ref/replay.py
+
     def __init__(self, d_steps: int = 1, g_steps: int = 1):
         super().__init__()
         if d_steps < 1 or g_steps < 1:
@@ -64,6 +66,8 @@ class Margin(Fixed):
     either is over 1 − margin; if that would stop both, both move. A skipped player's optimizer stands still.
     """
 
+    by_round = "looks at D's errors before each step"
+
     def __init__(self, margin: float = 0.3):
         super().__init__()
         self.margin = margin
@@ -82,6 +86,8 @@ class Dynamic(Fixed):
     B: train G" (Chintala et al. 2016, "How to train a GAN?", 14, "not sure" by their own word); the numbers
     are ours.
     """
+
+    by_round = "looks at D's errors after each step"
 
     def __init__(self, low: float = 0.3, high: float = 0.65, steps: int = 3):
         super().__init__()

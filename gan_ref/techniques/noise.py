@@ -15,6 +15,8 @@ class InstanceNoise(nn.Module):
     2017, "Amortised MAP inference for image super-resolution", appendix; Arjovsky & Bottou 2017, §3).
     """
 
+    by_round = "lowers its σ each round"
+
     def __init__(self, sigma: float = 0.1, rounds: int = 2000):
         super().__init__()
         if sigma < 0 or rounds < 1:

@@ -20,6 +20,7 @@ class Penalty(nn.Module):
     g_sees_reals = False  # whether it needs D's output on reals in G's turn
     differentiates_real = False  # whether the gradient of D at the reals is wanted
     second_order = False  # whether it differentiates a gradient: such runs keep float32 throughout
+    by_round = ""  # what it does anew each round, for which a recorded round cannot stand: gan_ref/replay.py
 
     def prepare(self, game: Game) -> None:
         """Called once, before a checkpoint is loaded: shape the buffers after the players' parameters."""
@@ -237,6 +238,7 @@ class FeatureMatching(Penalty):
     def __init__(self, weight: float = 1.0, rounds: int = 0):
         super().__init__()
         self.weight, self.rounds = weight, rounds
+        self.by_round = "raises its weight each round" if rounds else ""
 
     def forward(self, game: Game, turn: Turn) -> Tensor:
         grown = min(1.0, game.step / self.rounds) if self.rounds else 1.0

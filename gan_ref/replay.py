@@ -1,0 +1,157 @@
+"""A round recorded once and replayed: a GPU runs its small kernels faster than Python launches them.
+
+A CUDA graph holds the kernels of a round, and the addresses they read and write; replaying it launches them
+all at once. What Python does between them is not repeated, so that every number it handed to a kernel stays
+what it was. A technique for which that is wrong says in ``by_round`` what it does anew each round; a run with
+such a technique is played from Python throughout.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gan_ref import distributed
+from gan_ref.techniques.game import Turn
+
+if TYPE_CHECKING:
+    from gan_ref.training import Run
+
+REHEARSALS = 3  # rounds played from Python first: what is made at first use must not be in the recording
+
+Turns = tuple[Turn, Turn]
+Batch = tuple[Tensor, Tensor | None]  # reals, and their labels if any
+Kind = tuple[int, int]  # of round: how often D and G move
+
+
+class NotRecorded(Exception):
+    """The GPU's driver or a library refused to record the round."""
+
+
+class Recorder(Protocol):
+    """What can keep a round: CudaRecorder; in the tests, one that does the same on a CPU."""
+
+    def rehearse(self, play: Callable[[], Turns]) -> Turns: ...
+
+    def record(self, play: Callable[[], Turns]) -> tuple[Callable[[], Any], Turns]:
+        """What replays the round, and the turns that hold its results after each replay."""
+
+
+def obstacle(run: Run) -> str:
+    """Why the rounds of ``run`` are not recorded; "" if they are."""
+    if run.device.type != "cuda":
+        return "a CPU runs them at once"
+    if not run.config.cuda_graph:
+        return "--no-cuda-graph"
+    if distributed.world() > 1:
+        return "several processes average their gradients"
+    game = run.game
+    for technique in (run.update, run.balance, game.objective, *game.penalties, game.instance_noise):
+        if reason := getattr(technique, "by_round", ""):
+            return f"{type(technique).__name__} {reason}"
+    return ""
+
+
+class Replay:
+    """Plays the rounds of ``run`` as ``run.round`` does, but from a recording as soon as there is one.
+
+    Fresh reals are copied to where the recorded kernels read them; z and all noise come from the run's
+    generator, which goes on as in rounds played from Python. Rounds with other numbers of steps (of
+    CriticWarmUp) are recorded separately. The turns returned are the same objects each time, with the last
+    round's values. Raises NotRecorded.
+    """
+
+    def __init__(self, run: Run, recorder: Recorder | None = None):
+        self.run = run
+        self.recorder = recorder or CudaRecorder(run)
+        self.rehearsals: defaultdict[Kind, list[int]] = defaultdict(list)  # how many batches each asked for
+        self.recordings: dict[Kind, tuple[Callable[[], Any], Turns, list[Batch]]] = {}
+
+    def __call__(self) -> Turns:
+        kind = self.run.balance.steps(self.run.game.step)
+        if kind in self.recordings:
+            replay, turns, places = self.recordings[kind]
+            for place in places:
+                for into, fresh in zip(place, self.run.batches.next()):
+                    if into is not None:
+                        into.copy_(fresh)
+            replay()
+            return turns
+        return self._rehearse(kind) if len(self.rehearsals[kind]) < REHEARSALS else self._record(kind)
+
+    def _rehearse(self, kind: Kind) -> Turns:
+        asked: list[Batch] = []
+
+        def source() -> Batch:
+            asked.append(self.run.batches.next())
+            return asked[-1]
+
+        with self._reals_from(source):
+            turns = self.recorder.rehearse(self.run.round)
+        self.rehearsals[kind].append(len(asked))
+        return turns
+
+    def _record(self, kind: Kind) -> Turns:
+        """Record a round of this kind, on fresh reals, and play it."""
+        places = [self.run.batches.next() for _ in range(self.rehearsals[kind][-1])]
+        try:
+            with self._reals_from(iter(places).__next__):
+                replay, turns = self.recorder.record(self.run.round)
+        except RuntimeError as error:
+            raise NotRecorded(str(error).strip().splitlines()[0]) from error
+        self.recordings[kind] = replay, turns, places
+        replay()
+        return turns
+
+    @contextmanager
+    def _reals_from(self, source: Callable[[], Batch]) -> Iterator[None]:
+        self.run.next_batch = source
+        try:
+            yield
+        finally:
+            self.run.next_batch = self.run.batches.next
+
+
+class CudaRecorder:
+    """Records with torch.cuda.CUDAGraph, on a stream on which the round has been played before."""
+
+    def __init__(self, run: Run):
+        self.rng, self.stream = run.rng, torch.cuda.Stream(run.device)
+        self.optimizers = [player.optimizer for player in (run.game.g, run.game.d)]
+
+    def rehearse(self, play: Callable[[], Turns]) -> Turns:
+        current = torch.cuda.current_stream(self.stream.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            turns = play()
+        current.wait_stream(self.stream)
+        return turns
+
+    def record(self, play: Callable[[], Turns]) -> tuple[Callable[[], Any], Turns]:
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.rng)
+        with capturable(self.optimizers), torch.cuda.graph(graph, stream=self.stream):
+            turns = play()
+        return graph.replay, turns
+
+
+@contextmanager
+def capturable(optimizers: list[torch.optim.Optimizer]) -> Iterator[None]:
+    """Let their steps be recorded: they then count them on the GPU, as they need not otherwise."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups if "capturable" in group]
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            if "step" in state:
+                state["step"] = state["step"].to(parameter.device)
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False

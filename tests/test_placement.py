@@ -1,0 +1,104 @@
+"""A round of each recipe, as on another device than the CPU: nothing crosses over, and nothing is waited for.
+
+The other device is torch's "meta", which knows shapes and places and no values. What a GPU would forgive in
+silence and at a price (an index from the host, a number fetched to decide something) is an error here.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gan_ref import recipes, training
+from gan_ref.config import Config
+from gan_ref.data import batches
+
+SMALL = {"precision": "float32", "width": 4, "d_width": 4, "batch_size": 8, "image_size": 16, "flip": False}
+SMALL |= {"steps": 30, "log_every": 30}
+LOOKS = ("face-2015-margin",)  # the margin rule asks for D's errors
+of_points = [name for name, recipe in recipes.RECIPES.items() if "labels_per_class" not in recipe.settings]
+every_pair = pytest.mark.parametrize(
+    ("name", "data"),
+    [(name, "faces") for name in recipes.RECIPES] + [(name, "grid25") for name in of_points],
+)
+
+
+class Staying(TorchDispatchMode):
+    """Every operator under it has all its tensors on the one device."""
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        result = operator(*args, **(kwargs or {}))
+        leaves = tree_leaves((args, kwargs, result))
+        places = {leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)}
+        assert places <= {"meta"}, f"{operator} on {places}"
+        return result
+
+
+class HostGenerator(torch.Generator):
+    """Of numbers without values there is no generator; the host's is handed around, and never drawn from."""
+
+    def __new__(cls, device="cpu"):
+        return super().__new__(cls, "cpu")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Runs on the device "meta", which has no mixed precision, no fused optimizers and no memory to fill."""
+
+    def sgd(config, module, rate):
+        return torch.optim.SGD([p for p in module.parameters() if p.requires_grad], rate)
+
+    monkeypatch.setattr(torch, "Generator", HostGenerator)
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
+    monkeypatch.setattr(batches, "fits_on", lambda device, size: True)
+    monkeypatch.setattr(training, "optimizer", sgd)
+
+    def run_of(name: str, data: str) -> training.Run:
+        config = Config(**{**recipes.settings(name), "recipe": name, "data": data, "device": "cpu", **SMALL})
+        config, dataset = training.settle(config, progress=False)
+        object.__setattr__(config, "device", "meta")
+        return training.Run(config, dataset)
+
+    return run_of
+
+
+def play(run: training.Run) -> None:
+    """What the loop does between two logged steps."""
+    d, g = run.play()
+    run.game.end_round(d, g)
+    for average in run.averages:
+        average.update(run.game.step)
+    run.watch(d.loss, g.loss, Path())
+
+
+@every_pair
+def test_a_round_stays_on_its_device_and_asks_it_nothing(name, data, elsewhere):
+    run = elsewhere(name, data)
+    if name in LOOKS:
+        with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+            play(run)
+        return
+    play(run)  # what is made once may come from the host
+    with Staying():
+        play(run)
+        play(run)
+
+
+def test_an_index_from_the_host_is_found(elsewhere):
+    run = elsewhere("dcgan", "faces")
+    play(run)
+    run.batches._orders = torch.zeros(run.batches._orders.shape, dtype=torch.int64)
+    with Staying(), pytest.raises(AssertionError, match="on {"):
+        play(run)
+
+
+def test_a_number_fetched_is_found(elsewhere):
+    run = elsewhere("dcgan", "faces")
+    run.average.update = lambda step: run.game.d.parameters[0].detach().sum().item()
+    with pytest.raises(RuntimeError, match="meta"):
+        play(run)
