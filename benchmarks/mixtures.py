@@ -1,6 +1,6 @@
 """Steps a second on two-dimensional data: ours against the obvious loop, measured in one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/mixtures.py [--threads 1] [--segments 25] [--steps 20] [--out FILE]
+    python benchmarks/mixtures.py [--segments 25] [--steps 20] [--out FILE]
 
 The obvious loop is how anyone would write it: nn.Sequential networks, torch.optim.Adam as it comes, D called
 on reals and on fakes, zero_grad, fake.detach(). Ours is what ``python train.py --data ring8`` runs between
@@ -71,12 +71,11 @@ def ours() -> tuple[Callable[[], None], Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--segments", type=int, default=25)
     parser.add_argument("--steps", type=int, default=20, help="in a segment")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(1)  # two would share 256 rows, and wait for each other
     fast, samples = ours()
     loops = {"obvious": obvious(samples), "ours": fast}
     times: dict[str, list[float]] = {name: [] for name in loops}

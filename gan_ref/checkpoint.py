@@ -157,12 +157,12 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Load
     return LoadedGenerator(module.to(device), config, shape, state["step"], locate(path), device)
 
 
-def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> nn.Module | None:
-    """The averaged D of a semi-supervised run, in eval mode: images → Output with logits. None of others."""
+def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The averaged D of a semi-supervised run, in eval mode: images → Output with logits. Else UserError."""
     state = load(path)
     config, shape = state["config"], tuple(state["shape"])
     if not config.labels_per_class:
-        return None
+        raise UserError(f"{path}: its D is no classifier; --recipe semi-supervised trains one")
     module = build_discriminator(config, shape, len(state["classes"]))
     restore(module, state.get("classifier", {}), "classifier")
     return module.requires_grad_(False).eval().to(device)

@@ -58,11 +58,11 @@ def evaluate(
     network = None if inception is None else load_inception(inception or None, generator.device)
     scorer = Scorer(*opened, count, 0, generator.device, network, cache_dir, progress)
     samples = draw(generator, scorer.count, seed)
-    classifier = load_classifier(generator.path, generator.device)
-    tested = {} if classifier is None else {
-        "labels_per_class": config.labels_per_class,
-        "test_error": error_rate(classifier, *test_images(config, generator.device)),
-    }  # fmt: skip
+    tested = {}
+    if config.labels_per_class:
+        classifier = load_classifier(generator.path, generator.device)
+        error = error_rate(classifier, *test_images(config, generator.device))
+        tested = {"labels_per_class": config.labels_per_class, "test_error": error}
     report = {
         "checkpoint": str(generator.path),
         "step": generator.step,

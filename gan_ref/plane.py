@@ -173,14 +173,14 @@ def _font() -> ImageFont.FreeTypeFont:
 class Film:
     """``frames/NNNNNN.png`` at equal steps of a run, and ``training.gif`` made of them at its end.
 
-    A frame every 2^k steps with the k that gives 100 to 200 of them. A run that is lengthened takes a larger
+    A frame every 2^k steps with the k that gives 64 to 128 of them. A run that is lengthened takes a larger
     k, whose steps are among those already drawn. Frames after ``start``, of a run that died past its
     checkpoint, go.
     """
 
     def __init__(self, folder: Path, start: int, steps: int):
         self.folder, self.steps = folder, steps
-        self.every = 1 << max(0, math.floor(math.log2(steps / 100)))
+        self.every = 1 << max(0, math.floor(math.log2(steps / 64)))
         for step, path in self._frames():
             if step > start:
                 path.unlink()

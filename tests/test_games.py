@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_ref import games
-from gan_ref.games import DYNAMICS, GAMES, field, judge, play
+from gan_ref import dynamics, games
+from gan_ref.dynamics import DYNAMICS, GAMES, field, judge, play
 
 POINT, DIRAC, BILINEAR, RPS = GAMES
 η = 0.1
@@ -35,7 +35,7 @@ def ratios(run):
 @pytest.mark.parametrize(
     "game, closed_form",
     [
-        (POINT, lambda θ, ψ: (ψ, games.DATA - θ)),
+        (POINT, lambda θ, ψ: (ψ, dynamics.DATA - θ)),
         (BILINEAR, lambda x, y: (-y, x)),
         (DIRAC, lambda θ, ψ: (-ψ * torch.sigmoid(-ψ * θ), θ * torch.sigmoid(-ψ * θ))),
     ],
@@ -64,8 +64,8 @@ def test_the_field_is_the_numerical_derivative_of_the_loss(game):
 def test_paper_beats_rock_scissors_beat_paper_and_rock_beats_scissors():
     rock, paper, scissors = 50 * torch.eye(3, dtype=torch.float64)
     for loser, winner in ((rock, paper), (paper, scissors), (scissors, rock)):
-        assert games.rock_paper_scissors(loser, winner).item() == pytest.approx(3)
-        assert games.rock_paper_scissors(winner, loser).item() == pytest.approx(-3)
+        assert dynamics.rock_paper_scissors(loser, winner).item() == pytest.approx(3)
+        assert dynamics.rock_paper_scissors(winner, loser).item() == pytest.approx(-3)
 
 
 @pytest.mark.parametrize("game", GAMES, ids=lambda game: game.name)
@@ -82,7 +82,7 @@ def test_the_noisy_dirac_gan_is_its_expectation():
     ε, other = 0.7 * rng.standard_normal((2, 400_000))
     θ, ψ = 0.8, -1.1
     sampled = -np.log1p(np.exp(-ψ * (θ + ε))).mean() - np.log1p(np.exp(ψ * other)).mean()
-    exact = games.dirac_blurred(torch.tensor([[θ]]).double(), torch.tensor([[ψ]]).double()).item()
+    exact = dynamics.dirac_blurred(torch.tensor([[θ]]).double(), torch.tensor([[ψ]]).double()).item()
     assert exact == pytest.approx(sampled, abs=4e-3)
 
 
@@ -111,7 +111,7 @@ def test_alternating_steps_keep_the_symplectic_invariant_of_the_bilinear_game():
 @pytest.mark.parametrize("γ", [0.2, 0.5, 1.0])
 def test_consensus_contracts_the_bilinear_game_at_its_closed_form_rate(γ):
     θ, ψ = some_states(BILINEAR)
-    before, after = BILINEAR.distance(θ, ψ), BILINEAR.distance(*games.consensus(BILINEAR, θ, ψ, η, γ))
+    before, after = BILINEAR.distance(θ, ψ), BILINEAR.distance(*dynamics.consensus(BILINEAR, θ, ψ, η, γ))
     rate = math.sqrt((1 - η * γ) ** 2 + η**2)
     assert rate < 1
     torch.testing.assert_close(after, rate * before, rtol=1e-12, atol=0)
@@ -129,7 +129,7 @@ def test_consensus_is_the_field_less_its_transposed_jacobian_times_itself(game):
     step = 1e-5 * torch.eye(2 * dim, dtype=torch.float64)
     jacobian = torch.stack([(v(state + h) - v(state - h)) / 2e-5 for h in step], 1)
     expected = state + η * (v(state) - 0.7 * jacobian.T @ v(state))
-    found = torch.cat(games.consensus(game, θ, ψ, η, γ=0.7), -1)[0]
+    found = torch.cat(dynamics.consensus(game, θ, ψ, η, γ=0.7), -1)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
@@ -143,7 +143,7 @@ def test_the_unrolled_gradient_is_the_numerical_derivative_through_the_discrimin
             ahead = ahead + 0.3 * field(game.loss, θ, ahead)[1]
         return game.loss(θ, ahead).item()
 
-    moved, answered = games.unrolled(game, θ, ψ, 0.3, k=3)
+    moved, answered = dynamics.unrolled(game, θ, ψ, 0.3, k=3)
     for i in range(θ.shape[1]):
         h = torch.zeros_like(θ)
         h[0, i] = 1e-5
@@ -157,7 +157,7 @@ def test_unrolling_turns_the_bilinear_games_growth_into_decay(k):
     θ, ψ = BILINEAR.starts([1.0], seed=0)
     start = BILINEAR.distance(θ, ψ).item()
     for _ in range(300):
-        θ, ψ = games.unrolled(BILINEAR, θ, ψ, η, k)
+        θ, ψ = dynamics.unrolled(BILINEAR, θ, ψ, η, k)
     mean_rate = (BILINEAR.distance(θ, ψ).item() / start) ** (1 / 300)
     assert mean_rate == pytest.approx(math.sqrt(1 - (2 * k - 1) * η**2), abs=2e-3)
 
@@ -205,13 +205,13 @@ def test_under_wgan_gp_the_point_of_the_plane_orbits_the_data_with_a_critic_of_s
     run = play(POINT, "WGAN-GP", 300, η)
     slope = run.ψ[-100:].norm(dim=-1)
     torch.testing.assert_close(slope, torch.ones_like(slope), rtol=0, atol=0.1)
-    assert ((run.θ[-100:] - games.DATA).norm(dim=-1) > 0.3).all()
+    assert ((run.θ[-100:] - dynamics.DATA).norm(dim=-1) > 0.3).all()
 
 
 def test_a_stiffer_wgan_gp_stalls_the_dirac_gan_two_lambda_off_the_data():
     θ, ψ = DIRAC.starts([1.0, 0.7, 0.4], seed=0)
     for _ in range(400):
-        θ, ψ = games.wgan_gp(DIRAC, θ, ψ, η, λ=0.6)
+        θ, ψ = dynamics.wgan_gp(DIRAC, θ, ψ, η, λ=0.6)
     assert θ.abs().flatten().tolist() == pytest.approx([1.2] * 3, abs=1e-3)
     assert ψ.abs().max() < 1e-3
 
@@ -219,7 +219,7 @@ def test_a_stiffer_wgan_gp_stalls_the_dirac_gan_two_lambda_off_the_data():
 def test_gradient_play_of_rock_paper_scissors_circles_and_never_comes_nearer():
     θ, ψ = RPS.starts([1e-4], seed=0)
     for _ in range(300):  # near uniform play its eigenvalues are ±i/√3
-        moved = games.simultaneous(RPS, θ, ψ, η)
+        moved = dynamics.simultaneous(RPS, θ, ψ, η)
         growth = (RPS.distance(*moved) / RPS.distance(θ, ψ)).item()
         assert growth == pytest.approx(math.sqrt(1 + η**2 / 3), abs=2e-5)
         θ, ψ = moved

@@ -6,8 +6,10 @@ import io
 from collections import Counter
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from toys import same
 
@@ -90,8 +92,8 @@ every_pair = pytest.mark.parametrize(
 )
 
 
-def run_of(name: str, data: str) -> Run:
-    config = Config(**{**recipes.settings(name), "recipe": name, "data": data, **SMALL})
+def run_of(name: str, data: str, **more) -> Run:
+    config = Config(**{**recipes.settings(name), "recipe": name, "data": data, **SMALL, **more})
     return Run(*settle(config, progress=False))
 
 
@@ -118,6 +120,26 @@ def test_thirty_steps_resumed_in_the_middle_are_thirty_steps(name, data):
     resumed.restore(torch.load(file, weights_only=True))
     play(resumed, 15)
     assert same(straight.state_dict(), resumed.state_dict())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Forty-eight small photographs of nothing, in two class folders, of several sizes."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for k in range(48):
+        path = root / ("day" if k % 2 else "night") / f"{k}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20 + k % 5, 24, 3), dtype=np.uint8)).save(path)
+    return str(root)
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_it_plays_on_a_folder_of_images(name, folder):
+    labelled = {"labels_per_class": 5} if "labels_per_class" in recipes.RECIPES[name].settings else {}
+    run = run_of(name, folder, **labelled)
+    play(run, 2)
+    assert run.dataset.shape == (3, 16, 16) and run.picture().shape == (128, 128, 3)
 
 
 @every_pair

@@ -145,6 +145,8 @@ class LeastSquares(Objective):
 class Hinge(Objective):
     """L_D = E max(0, 1 − s(x)) + E max(0, 1 + s(G(z))), L_G = −E s(G(z)) (Miyato et al. 2018, eqs. 16–17)."""
 
+    threshold = None  # under a spectral norm no score comes near ±1, and all may lie on one side of 0
+
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
         return F.relu(1 - real.scores).mean() + F.relu(1 + fake.scores).mean()
 
