@@ -31,7 +31,7 @@ from gan_ref.config import Config
 from gan_ref.data import Batches, Dataset
 from gan_ref.data.faces import draw
 from gan_ref.replay import REHEARSALS
-from gan_ref.training import Run, precision
+from gan_ref.training import Run, fast_arithmetic, precision
 
 Step = Callable[[], object]
 
@@ -224,6 +224,7 @@ def alone(*arguments: object) -> dict:
 
 def one(what: str, size: int, width: int, batch: int, device: str, *rest: object) -> object:
     place = torch.device(device)
+    fast_arithmetic(device)  # for the plain loop too
     if what == "compare":
         return compare(size, width, batch, place, *rest)
     if what == "peak":

@@ -1,6 +1,6 @@
-"""What batching a walk gains, and what a long movie costs in memory: python benchmarks/walk.py [CHECKPOINT]
+"""What a walk's frames cost to make and to write, and a long movie in memory: python benchmarks/walk.py
 
-Without a checkpoint an untrained DCGAN stands in: neither time nor memory depends on the weights.
+Of an untrained DCGAN of width 64: neither time nor memory depends on the weights.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from torch import nn
+from training import plain_networks
 
 from gan_ref import imaging, walk
-from gan_ref.checkpoint import load_generator
 from gan_ref.networks.dcgan import Generator
 
 FRAMES = (100, 10_000)
@@ -34,25 +36,47 @@ def untrained(image_size: int, width: int = 64) -> SimpleNamespace:
     )
 
 
-def seconds_an_image(generator: SimpleNamespace, batch: int, images: int, rounds: int = 5) -> float:
-    """The best of a few rounds, for other programs may run beside this one."""
-    z = torch.randn(images, generator.config.latent_dim, generator=torch.Generator().manual_seed(0))
-    best = float("inf")
-    for _ in range(rounds):
-        stream = imaging.generate(generator.module, iter(z.split(1)), batch)
-        next(stream)  # the network is copied and its first pass chooses algorithms
+def frame_by_frame(module: nn.Module, images: int = 64) -> None:
+    """As a tutorial would: its network of the same layers, called with one z after another."""
+    with torch.inference_mode():
+        for z in torch.randn(images, 1, 100, 1, 1):
+            imaging.to_uint8(module(z))
+
+
+def batched(generator: SimpleNamespace, batch: int, images: int) -> None:
+    z = torch.randn(images, generator.config.latent_dim)
+    for _ in imaging.generate(generator.module, z.split(1), batch):
+        pass
+
+
+def seconds(render: Callable[[], None], rounds: int = 7) -> float:
+    """The best of a few rounds after a first, for other programs may run beside this one."""
+    times = []
+    for _ in range(rounds + 1):
         start = time.perf_counter()
-        made = sum(len(pictures) for pictures in stream)
-        best = min(best, (time.perf_counter() - start) / made)
-    return best
+        render()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
 
 
 def speed(generator: SimpleNamespace) -> None:
     side = generator.shape[-1]
-    batch = imaging.forward_batch(side)
-    alone, together = seconds_an_image(generator, 1, 65), seconds_an_image(generator, batch, 5 * batch)
-    times = f"one by one {alone * 1e3:.2f} ms an image, in batches of {batch} {together * 1e3:.2f} ms"
-    print(f"{side}x{side}: {times}: {alone / together:.1f} times as fast")
+    batch, tutorial = imaging.forward_batch(side), plain_networks(side, width=64)[0].eval()
+    plain = seconds(lambda: frame_by_frame(tutorial)) / 64
+    alone = seconds(lambda: batched(generator, 1, 64)) / 64
+    together = seconds(lambda: batched(generator, batch, 5 * batch)) / (5 * batch)
+    print(f"{side}x{side}: frame by frame {plain * 1e3:.2f} ms, channels-last {alone * 1e3:.2f}, in batches of "
+          f"{batch} {together * 1e3:.2f}: {plain / together:.1f} times as fast, {1 / together:,.0f} frames/s")  # fmt: skip
+
+
+def writing(generator: SimpleNamespace, suffix: str, frames: int = 1000) -> None:
+    """The movie alone, of pictures that are there already."""
+    z = torch.randn(frames, generator.config.latent_dim)
+    pictures = [picture for some in imaging.generate(generator.module, [z]) for picture in some]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / f"movie.{suffix}"
+        took = seconds(lambda: imaging.write_movie(out, iter(pictures), 25.0), rounds=2)
+    print(f"{generator.shape[-1]}x{generator.shape[-1]}: {frames / took:,.0f} frames/s written to {suffix}")
 
 
 def memory(suffix: str, frames: int) -> tuple[float, float]:
@@ -88,8 +112,10 @@ def main() -> None:
     if sys.argv[1:2] == ["--peak"]:
         return peak(sys.argv[2], int(sys.argv[3]))
     print(f"{torch.get_num_threads()} threads")
-    for generator in [load_generator(path) for path in sys.argv[1:]] or map(untrained, (32, 64)):
+    for generator in map(untrained, (32, 64)):
         speed(generator)
+        for suffix in ("mp4", "gif"):
+            writing(generator, suffix)
     for suffix, frames in itertools.product(("mp4", "gif"), FRAMES):
         mine, ffmpeg = memory(suffix, frames)
         print(f"{suffix} of {frames:6,} frames: {mine:.0f} MiB, and {ffmpeg:.0f} MiB in ffmpeg")

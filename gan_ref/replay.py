@@ -8,6 +8,7 @@ such a technique is played from Python throughout.
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,7 +135,10 @@ class CudaRecorder:
 
     def record(self, play: Callable[[], Turns]) -> tuple[Callable[[], Any], Turns]:
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self.rng)
+        if hasattr(graph, "register_generator_state"):  # newer versions of PyTorch do it by themselves, and warn
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                graph.register_generator_state(self.rng)
         with capturable(self.optimizers), torch.cuda.graph(graph, stream=self.stream):
             turns = play()
         return graph.replay, turns

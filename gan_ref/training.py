@@ -49,6 +49,7 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
     cannot go on (a loss that is not finite, a full disk), and Stopped, with a checkpoint written, after
     Ctrl-C or SIGTERM.
     """
+    fast_arithmetic(config.device)
     run = Run(config, dataset)
     if state is not None:
         run.restore(state)
@@ -356,6 +357,13 @@ def precision(config: Config, device: str, points: bool) -> str:
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if native and not second_order and not points else "float32"
+
+
+def fast_arithmetic(device: str) -> None:
+    """On a GPU: TF32 for the products that stay float32, and the algorithms found fastest for their shapes."""
+    if device == "cuda":
+        torch.backends.cuda.matmul.fp32_precision = "tf32"  # convolutions have it by default
+        torch.backends.cudnn.benchmark = True
 
 
 def prepare_folder(folder: Path, config: Config) -> None:

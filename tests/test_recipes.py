@@ -6,10 +6,8 @@ import io
 from collections import Counter
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 from toys import same
 
@@ -122,22 +120,10 @@ def test_thirty_steps_resumed_in_the_middle_are_thirty_steps(name, data):
     assert same(straight.state_dict(), resumed.state_dict())
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Forty-eight small photographs of nothing, in two class folders, of several sizes."""
-    root = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for k in range(48):
-        path = root / ("day" if k % 2 else "night") / f"{k}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (20 + k % 5, 24, 3), dtype=np.uint8)).save(path)
-    return str(root)
-
-
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_it_plays_on_a_folder_of_images(name, folder):
+def test_it_plays_on_a_folder_of_images(name, images):
     labelled = {"labels_per_class": 5} if "labels_per_class" in recipes.RECIPES[name].settings else {}
-    run = run_of(name, folder, **labelled)
+    run = run_of(name, images, **labelled)
     play(run, 2)
     assert run.dataset.shape == (3, 16, 16) and run.picture().shape == (128, 128, 3)
 

@@ -197,7 +197,6 @@ def test_a_gpu_that_refuses_costs_one_line_and_no_round(tmp_path, monkeypatch, c
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and this machine's torch sees none")
 @every_pair
 def test_on_a_gpu_a_replayed_round_has_the_losses_of_one_from_python(name, data):
     plain = run_of(name, data, device="cuda", cuda_graph=False)
