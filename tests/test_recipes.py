@@ -59,7 +59,7 @@ PAPERS = {
     "label-smoothing": Published(),
     "historical-averaging": Published("NonSaturating HistoricalAveraging"),
     "ttur": Published(lr=(4e-4, 1e-4)),
-    "lsgan": Published("LeastSquares"),
+    "lsgan": Published("LeastSquares", lr=(1e-3, 1e-3)),
     "wgan": Published("Wasserstein WeightClip", RMSPROP, (5e-5, 5e-5), (0.99,), "DDDDDG"),
     "wgan-gp": Published("Wasserstein GradientPenalty", ADAM, (1e-4, 1e-4), (0.0, 0.9), "DDDDDG", ()),
     "dragan": Published("NonSaturating DRAGAN", ADAM, (1e-4, 1e-4), (0.5, 0.9), d_layers=()),
