@@ -69,7 +69,7 @@ RECIPES: dict[str, Recipe] = {
         "Salimans et al. 2016: after −L+HA of table 3, without labels",
         {
             "objective": "NonSaturating(real_label=0.9)",
-            # the paper gives the term no weight of its own; at 1 it holds G near where it began
+            # lighter than alone, as G has a D to follow that learns more slowly
             "penalties": ("HistoricalAveraging(weight=0.01)",),
             "minibatch_discrimination": True,
             "norm_g": "virtual",  # in G alone (§3.5)
@@ -86,7 +86,8 @@ RECIPES: dict[str, Recipe] = {
     "historical-averaging": Recipe(
         "both players are drawn to the mean of where they have been",
         "Salimans et al. 2016, §3.3",
-        {"penalties": ("HistoricalAveraging",)} | _adam(2e-4, 0.5),
+        # the paper gives the term no weight; at 1 it holds an image G near where it began
+        {"penalties": ("HistoricalAveraging(weight=0.1)",)} | _adam(2e-4, 0.5),
     ),
     "ttur": Recipe(
         "two time scales: D learns four times as fast as G",
