@@ -11,8 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import sys
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,32 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "reference": dict,
     "rng": torch.Tensor,
 }
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep a second process from training in ``folder``; one that was killed has let go of it.
+
+    Raises UserError if another process has it. Where the system has no such locks, nothing is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise UserError(f"{folder}: another process trains there; let it end, or take another --out") from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -116,14 +116,17 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
 
 def trained(config: Config, dataset: Any, folder: Path, state: dict[str, Any] | None) -> None:
     """Train; begin again, from Python alone, if the GPU refuses to record the first rounds."""
+    from gan_ref.checkpoint import claimed
+    from gan_ref.distributed import rank
     from gan_ref.replay import NotRecorded
     from gan_ref.training import train
 
-    try:
-        return train(config, dataset, folder, state)
-    except NotRecorded as error:
-        print(f"the GPU did not record a round ({error}): begun again without")
-    train(config.replace(cuda_graph=False), dataset, folder, state)
+    with claimed(folder) if rank() == 0 else nullcontext():
+        try:
+            return train(config, dataset, folder, state)
+        except NotRecorded as error:
+            print(f"the GPU did not record a round ({error}): begun again without")
+        train(config.replace(cuda_graph=False), dataset, folder, state)
 
 
 def introduction(config: Config, dataset: Any, folder: Path, state: dict[str, Any] | None) -> str:

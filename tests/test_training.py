@@ -155,6 +155,15 @@ def test_kill_9_at_any_moment_leaves_a_run_that_resumes(images, tmp_path):
     assert [row["step"] for row in rows(run)] == sorted({row["step"] for row in rows(run)})
 
 
+def test_a_second_process_in_the_same_folder_is_refused(tmp_path, capsys):
+    flags = ["--data", "ring8", "--width", "8", "--batch-size", "16", "--steps", "4", "--no-walk"]
+    with checkpoint.claimed(tmp_path / "run"):
+        assert main([*flags, "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "another process trains there" in said
+    assert main([*flags, "--out", str(tmp_path / "run")]) == 0  # it has let go
+
+
 def test_a_crash_inside_the_write_keeps_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(path, {"step": 1})
