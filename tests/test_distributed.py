@@ -22,6 +22,7 @@ from gan_ref.data import Batches, Dataset
 from gan_ref.train import main
 from gan_ref.training import Run, settle
 
+ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
 SMALL = {"device": "cpu", "precision": "float32", "width": 4, "latent_dim": 8, "batch_size": 8,
          "image_size": 16, "steps": 30, "sync_batch_norm": True,
@@ -169,6 +170,23 @@ def test_a_run_goes_from_one_process_to_two_and_back(images, tmp_path):
     for a, b in zip(*(map(json.loads, rows) for rows in lines), strict=True):
         for name in a.keys() - {"images_per_second"}:
             assert a[name] == pytest.approx(b[name], rel=1e-4, abs=1e-5)
+
+
+def test_two_machines_are_two_launchers(tmp_path):
+    """As on several nodes: a torchrun of its own on each, that find each other by address and port."""
+    at = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    flags = "--data ring8 --device cpu --steps 4 --width 8 --batch-size 8 --no-walk --out".split()
+    launch = [sys.executable, "-m", "torch.distributed.run", *at]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [
+        subprocess.Popen([*launch, f"--node-rank={n}", ROOT / "train.py", *flags, tmp_path / "two"], **pipes)
+        for n in range(2)
+    ]
+    assert [status for status, *_ in ended(both)] == [0, 0]
+    assert main([*flags, str(tmp_path / "one")]) == 0
+    one, two = (checkpoint.load(tmp_path / name)["generator"] for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6)
 
 
 def test_a_signal_to_one_stops_both_with_one_checkpoint(images, tmp_path):
