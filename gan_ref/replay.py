@@ -12,6 +12,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -40,7 +41,7 @@ class Recorder(Protocol):
     def rehearse(self, play: Callable[[], Turns]) -> Turns: ...
 
     def record(self, play: Callable[[], Turns]) -> tuple[Callable[[], Any], Turns]:
-        """What replays the round, and the turns that hold its results after each replay."""
+        """What replays the round, and the turns that hold its results after each replay. It is not played."""
 
 
 def obstacle(run: Run) -> str:
@@ -58,6 +59,26 @@ def obstacle(run: Run) -> str:
     return ""
 
 
+@dataclass
+class Recording:
+    """A round of one kind, and the tensors through which it is reached."""
+
+    replay: Callable[[], Any]
+    turns: Turns
+    reals: list[Batch]  # where it reads them
+    gradients: list[tuple[Tensor, Tensor | None]]  # parameters, and where it leaves their gradients
+
+    def play(self, fresh: list[Batch]) -> Turns:
+        for place, batch in zip(self.reals, fresh):
+            for into, value in zip(place, batch):
+                if into is not None and into is not value:
+                    into.copy_(value)
+        self.replay()
+        for parameter, gradient in self.gradients:  # another kind of round has left its own there
+            parameter.grad = gradient
+        return self.turns
+
+
 class Replay:
     """Plays the rounds of ``run`` as ``run.round`` does, but from a recording as soon as there is one.
 
@@ -71,19 +92,16 @@ class Replay:
         self.run = run
         self.recorder = recorder or CudaRecorder(run)
         self.rehearsals: defaultdict[Kind, list[int]] = defaultdict(list)  # how many batches each asked for
-        self.recordings: dict[Kind, tuple[Callable[[], Any], Turns, list[Batch]]] = {}
+        self.recordings: dict[Kind, Recording] = {}
 
     def __call__(self) -> Turns:
         kind = self.run.balance.steps(self.run.game.step)
-        if kind in self.recordings:
-            replay, turns, places = self.recordings[kind]
-            for place in places:
-                for into, fresh in zip(place, self.run.batches.next()):
-                    if into is not None:
-                        into.copy_(fresh)
-            replay()
-            return turns
-        return self._rehearse(kind) if len(self.rehearsals[kind]) < REHEARSALS else self._record(kind)
+        if len(self.rehearsals[kind]) < REHEARSALS:
+            return self._rehearse(kind)
+        reals = [self.run.batches.next() for _ in range(self.rehearsals[kind][-1])]
+        if kind not in self.recordings:
+            self.recordings[kind] = self._record(reals)
+        return self.recordings[kind].play(reals)
 
     def _rehearse(self, kind: Kind) -> Turns:
         asked: list[Batch] = []
@@ -97,17 +115,15 @@ class Replay:
         self.rehearsals[kind].append(len(asked))
         return turns
 
-    def _record(self, kind: Kind) -> Turns:
-        """Record a round of this kind, on fresh reals, and play it."""
-        places = [self.run.batches.next() for _ in range(self.rehearsals[kind][-1])]
+    def _record(self, reals: list[Batch]) -> Recording:
+        """A round that reads these; it is not played yet."""
         try:
-            with self._reals_from(iter(places).__next__):
+            with self._reals_from(iter(reals).__next__):
                 replay, turns = self.recorder.record(self.run.round)
         except RuntimeError as error:
             raise NotRecorded(str(error).strip().splitlines()[0]) from error
-        self.recordings[kind] = replay, turns, places
-        replay()
-        return turns
+        parameters = [*self.run.game.g.parameters, *self.run.game.d.parameters]
+        return Recording(replay, turns, reals, [(p, p.grad) for p in parameters])
 
     @contextmanager
     def _reals_from(self, source: Callable[[], Batch]) -> Iterator[None]:
@@ -135,7 +151,7 @@ class CudaRecorder:
 
     def record(self, play: Callable[[], Turns]) -> tuple[Callable[[], Any], Turns]:
         graph = torch.cuda.CUDAGraph()
-        if hasattr(graph, "register_generator_state"):  # newer versions of PyTorch do it by themselves, and warn
+        if hasattr(graph, "register_generator_state"):  # newer versions of PyTorch do so by themselves
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 graph.register_generator_state(self.rng)

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from gan_ref import recipes, replay, train
 from gan_ref.checkpoint import load
 from gan_ref.config import Config
+from gan_ref.monitor import measure, numbers
 from gan_ref.training import Run, settle
 
 SMALL = {"device": "cpu", "precision": "float32", "width": 4, "d_width": 4, "batch_size": 8, "image_size": 16}
@@ -97,14 +98,15 @@ def run_of(name: str, data: str, **more) -> Run:
     return Run(*settle(config, progress=False))
 
 
-def played(run: Run, rounds: int = ROUNDS) -> list[tuple[float, float]]:
-    losses = []
+def played(run: Run, rounds: int = ROUNDS) -> list[dict[str, float]]:
+    """What would be logged of each round: losses, terms, gradients' norms."""
+    logged = []
     for _ in range(rounds):
         d, g = run.play()
         run.game.end_round(d, g)
         run.average.update(run.game.step)
-        losses.append((d.loss.item(), g.loss.item()))
-    return losses
+        logged.append(numbers(measure(run.game, d, g)))
+    return logged
 
 
 def on_a_gpu(run: Run) -> Run:
@@ -159,12 +161,12 @@ def test_what_differs_by_round_would_stand_still_and_so_is_not_recorded(settings
 
 def test_a_resumed_run_records_anew_and_goes_on_as_one_unbroken():
     straight, first, second = (run_of("improved", "faces") for _ in range(3))
-    straight_losses = played(straight, 12)
+    unbroken = played(straight, 12)
     first.play = replay.Replay(first, CpuRecorder(first))
-    losses = played(first, 6)
+    begun = played(first, 6)
     second.restore(copy.deepcopy(first.state_dict()))
     second.play = replay.Replay(second, CpuRecorder(second))
-    assert losses + played(second, 6) == straight_losses
+    assert begun + played(second, 6) == unbroken
     assert same(straight.state_dict(), second.state_dict())
 
 
