@@ -72,7 +72,7 @@ PAPERS = {
     "consensus": Published(
         "NonSaturating Consensus", RMSPROP, (1e-4, 1e-4), (0.9,), d_layers=(), g_layers=()
     ),
-    "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
+    "local-stability": Published("NonSaturating LocalStability", lr=(1e-4, 1e-4)),
     "instance-noise": Published("NonSaturating InstanceNoise"),
     "semi-supervised": Published(
         "SemiSupervised", lr=(1e-3, 3e-4), d_layers=DENSE, g_layers=(nn.BatchNorm1d,)
