@@ -21,7 +21,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import nn
-from training import plain_networks
+from training import LATENT, plain_networks
 
 from gan_ref import imaging, walk
 from gan_ref.networks.dcgan import Generator
@@ -39,7 +39,7 @@ def untrained(image_size: int, width: int = 64) -> SimpleNamespace:
 def frame_by_frame(module: nn.Module, images: int = 64) -> None:
     """As a tutorial would: its network of the same layers, called with one z after another."""
     with torch.inference_mode():
-        for z in torch.randn(images, 1, 100, 1, 1):
+        for z in torch.randn(images, 1, LATENT, 1, 1):
             imaging.to_uint8(module(z))
 
 
@@ -65,8 +65,9 @@ def speed(generator: SimpleNamespace) -> None:
     plain = seconds(lambda: frame_by_frame(tutorial)) / 64
     alone = seconds(lambda: batched(generator, 1, 64)) / 64
     together = seconds(lambda: batched(generator, batch, 5 * batch)) / (5 * batch)
-    print(f"{side}x{side}: frame by frame {plain * 1e3:.2f} ms, channels-last {alone * 1e3:.2f}, in batches of "
-          f"{batch} {together * 1e3:.2f}: {plain / together:.1f} times as fast, {1 / together:,.0f} frames/s")  # fmt: skip
+    times = f"frame by frame {plain * 1e3:.2f} ms, channels-last {alone * 1e3:.2f}, in batches of {batch} "
+    times += f"{together * 1e3:.2f}: {plain / together:.1f} times as fast, {1 / together:,.0f} frames/s"
+    print(f"{side}x{side}: {times}")
 
 
 def writing(generator: SimpleNamespace, suffix: str, frames: int = 1000) -> None:

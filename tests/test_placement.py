@@ -11,21 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import config_of, every_pair
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gan_ref import recipes, training
-from gan_ref.config import Config
+from gan_ref import training
 from gan_ref.data import batches
 
-SMALL = {"precision": "float32", "width": 4, "d_width": 4, "batch_size": 8, "image_size": 16, "flip": False}
-SMALL |= {"steps": 30, "log_every": 30}
 LOOKS = ("face-2015-margin",)  # the margin rule asks for D's errors
-of_points = [name for name, recipe in recipes.RECIPES.items() if "labels_per_class" not in recipe.settings]
-every_pair = pytest.mark.parametrize(
-    ("name", "data"),
-    [(name, "faces") for name in recipes.RECIPES] + [(name, "grid25") for name in of_points],
-)
 
 
 class Staying(TorchDispatchMode):
@@ -59,8 +52,7 @@ def elsewhere(monkeypatch):
     monkeypatch.setattr(training, "optimizer", sgd)
 
     def run_of(name: str, data: str) -> training.Run:
-        config = Config(**{**recipes.settings(name), "recipe": name, "data": data, "device": "cpu", **SMALL})
-        config, dataset = training.settle(config, progress=False)
+        config, dataset = training.settle(config_of(name, data, log_every=30), progress=False)
         object.__setattr__(config, "device", "meta")
         return training.Run(config, dataset)
 

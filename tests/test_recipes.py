@@ -9,16 +9,16 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import nn
+from runs import every_pair, run_of
 from toys import same
 
 from gan_ref import layers, recipes
 from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.techniques import KINDS, build, choices
-from gan_ref.training import Run, settle
+from gan_ref.training import Run
 
 ADAM, RMSPROP = torch.optim.Adam, torch.optim.RMSprop
-SMALL = {"device": "cpu", "precision": "float32", "width": 4, "batch_size": 8, "image_size": 16, "steps": 30}
 
 
 class Published(NamedTuple):
@@ -83,16 +83,6 @@ PAPERS = {
         d_layers=(layers.WeightNormConv2d, layers.WeightNormLinear, layers.Dropout),
     ),
 }
-of_points = [name for name, recipe in recipes.RECIPES.items() if "labels_per_class" not in recipe.settings]
-every_pair = pytest.mark.parametrize(
-    ("name", "data"),
-    [(name, "faces") for name in recipes.RECIPES] + [(name, "grid25") for name in of_points],
-)
-
-
-def run_of(name: str, data: str, **more) -> Run:
-    config = Config(**{**recipes.settings(name), "recipe": name, "data": data, **SMALL, **more})
-    return Run(*settle(config, progress=False))
 
 
 def play(run: Run, rounds: int) -> None:

@@ -6,21 +6,14 @@ import copy
 
 import pytest
 import torch
+from runs import run_of
 from torch import nn
 
 from gan_ref import layers, recipes
-from gan_ref.config import Config
 from gan_ref.networks import dcgan
-from gan_ref.training import Run, settle
+from gan_ref.training import Run
 
-SMALL = {"device": "cpu", "precision": "float32", "width": 4, "d_width": 4, "batch_size": 8, "image_size": 16}
-SMALL |= {"steps": 30}
 STEPS = 4
-
-
-def run_of(name: str, data: str) -> Run:
-    config = Config(**{**recipes.settings(name), "recipe": name, "data": data, **SMALL})
-    return Run(*settle(config, progress=False))
 
 
 def made_plain(run: Run) -> Run:

@@ -49,13 +49,16 @@ inline double rounding(Type type) {
   return type == Type::float32 ? 0 : type == Type::float16 ? 1.0 / 2048 : 1.0 / 256;
 }
 
+// What float32 sums may lose, as a share of what is summed.
+constexpr double kLost = 1e-5;
+
 // The largest |got - want| in units of what may be lost; NaN counts as infinitely wrong.
 struct Worst {
   double value = 0;
 
   void compare(double got, double want, double scale, Type type) {
     const double smallest = type == Type::float16 ? 3e-8 : 1e-30;
-    const double allowed = 1e-5 * scale + rounding(type) * std::fabs(want) + smallest;
+    const double allowed = kLost * scale + rounding(type) * std::fabs(want) + smallest;
     const double error = std::fabs(got - want) / allowed;
     if (!(error <= value)) value = std::isnan(error) ? INFINITY : error;
   }

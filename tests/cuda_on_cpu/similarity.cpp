@@ -56,7 +56,7 @@ Errors run(int N, int B, int C, Type type, Type grad_type) {
         double distance = 0;
         for (int c = 0; c < C; ++c) distance += std::fabs(f(i, b, c) - f(j, b, c));
         const double e = std::exp(-distance), w = (g(i, b) + g(j, b)) * e;
-        const double lost = 1 + std::sqrt(C) * distance * kHalfUnit / 1e-5;
+        const double lost = 1 + std::sqrt(C) * distance * kHalfUnit / kLost;
         sum += e;
         scale += e * lost;
         weight += std::fabs(w) * lost;
