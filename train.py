@@ -1,6 +1,6 @@
-"""python train.py: train a GAN. --help lists the settings, --recipes the published combinations."""
+"""python train.py: train a GAN. --help lists the settings, and --recipes the published combinations."""
 
-from gan_ref.train import main
+from gan_ref.commands.train import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -7,7 +7,7 @@ that take turns so that none is simply found in the L2 cache; the peak of memory
 The floor of the similarity is its arithmetic or its exponentials, whichever takes longer, once per unordered
 pair; that of the norm is its bytes: one read and one write forward, two reads and one write backward. The
 machine's ceilings (copy bandwidth, additions, exponentials) are measured in the same run.
-On the CPU: the torch reference against the broadcast form and torch.cdist.
+On the CPU: the operators' PyTorch forms against the same others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +30,9 @@ from torch import Tensor
 from gan_ref import ops
 from gan_ref.ops import norm, similarity
 
-try:  # comes with a CUDA build of torch
-    import triton
-    import triton.language as tl
+try:  # comes with a CUDA build of torch, and only with that
+    import triton  # pyright: ignore[reportMissingImports]
+    import triton.language as tl  # pyright: ignore[reportMissingImports]
 except ImportError:
     triton = None
 
@@ -102,12 +104,15 @@ def measure(
 ) -> dict[str, float | str]:
     """Seconds forward, seconds forward and backward, and bytes at the peak beyond what the inputs hold.
 
-    `inputs` are sets of arguments that take turns. What does not fit the memory, or fails to compile, says
-    so.
+    `inputs` are sets of arguments that take turns. What does not fit the memory, or fails to compile, gives
+    its error instead.
     """
     torch._dynamo.reset()  # else the ninth shape of a compiled function would run uncompiled
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
     leaves = [tuple(t.detach().requires_grad_() for t in arguments) for arguments in inputs]
-    grads = None
+    grads = torch.empty(0)
 
     def forward(k: int) -> Tensor:
         with torch.no_grad():
@@ -133,11 +138,6 @@ def measure(
         return result
     except (torch.OutOfMemoryError, RuntimeError) as error:
         return {"failed": str(error).splitlines()[0][:100]}
-    finally:
-        del leaves, grads
-        gc.collect()
-        if device == "cuda":
-            torch.cuda.empty_cache()
 
 
 if triton is not None:
@@ -162,24 +162,42 @@ if triton is not None:
         tl.store(at, t)
 
 
+def copied_bytes(repeats: int) -> float:
+    """Bytes a second that this GPU reads and writes in a copy."""
+    big = torch.empty(2**28, device="cuda")
+    other = torch.empty_like(big)
+    return 2 * big.nbytes / seconds(lambda k: other.copy_(big), "cuda", repeats)
+
+
 def ceilings(repeats: int) -> dict[str, float]:
     """What this GPU does at best, a second: bytes copied (read and written), float32 additions, exponentials.
 
     The last two by kernels that do nothing else, 4096 times on each of 2²² numbers.
     """
-    big = torch.empty(2**28, device="cuda")
-    other = torch.empty_like(big)
-    result = {"copy_bytes_per_s": 2 * big.nbytes / seconds(lambda k: other.copy_(big), "cuda", repeats)}
-    del big, other
+    result = {"copy_bytes_per_s": copied_bytes(repeats)}
     if triton is not None:
         x, rounds, block = torch.rand(2**22, device="cuda"), 128, 1024
-        for name, kernel in (("additions", many_additions), ("exponentials", many_exponentials)):
-            took = seconds(lambda k: kernel[(x.numel() // block,)](x, rounds, BLOCK=block), "cuda", repeats)
+        grid = (x.numel() // block,)
+        kernels: dict[str, Any] = {"additions": many_additions, "exponentials": many_exponentials}
+        for name, kernel in kernels.items():
+            took = seconds(lambda k, run=kernel[grid]: run(x, rounds, BLOCK=block), "cuda", repeats)
             result[f"{name}_per_s"] = 32 * rounds * x.numel() / took
     return result
 
 
 # --- the tables ---------------------------------------------------------------------------------------------
+
+
+def draw_features(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> tuple[Tensor, ...]:
+    return (torch.randn(shape, device=device, dtype=dtype),)
+
+
+def draw_norm_arguments(
+    shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format, device: str
+) -> tuple[Tensor, ...]:
+    x = torch.randn(shape, device=device, dtype=dtype).to(memory_format=layout)
+    mean, var, weight, bias = torch.randn(4, shape[1], device=device)
+    return x, mean, var.exp(), weight, bias
 
 
 def rotated(make: Callable[[], tuple[Tensor, ...]], device: str) -> list[tuple[Tensor, ...]]:
@@ -197,12 +215,12 @@ def similarity_rows(device: str, quick: bool, repeats: int, best: dict[str, floa
     ways |= {"broadcast": broadcast, "cdist": by_cdist}
     dtypes = [torch.float32]
     if device == "cuda":
-        ways["torch reference, compiled"] = torch.compile(similarity.plain, dynamic=False)
+        ways["plain torch, compiled"] = torch.compile(similarity.plain, dynamic=False)
         dtypes.append(torch.bfloat16)
     rows = []
     for n, b, c in SIMILARITY[:2] if quick else SIMILARITY:
         for dtype in dtypes:
-            inputs = rotated(lambda: (torch.randn(n, b, c, device=device, dtype=dtype),), device)
+            inputs = rotated(partial(draw_features, (n, b, c), dtype, device), device)
             for name, way in ways.items():
                 if device == "cpu" and name == "broadcast" and n * n * b * c > 2**28:
                     continue  # 5 GB and more at N = 1024
@@ -231,23 +249,24 @@ def norm_rows(device: str, quick: bool, repeats: int, best: dict[str, float]) ->
     }
     cases = [(torch.float32, torch.contiguous_format)]
     if device == "cuda":
-        ways["torch reference, compiled"] = torch.compile(virtual_plain, dynamic=False)
-        cases = [(dtype, layout) for dtype in (torch.float32, torch.bfloat16)
-                 for layout in (torch.contiguous_format, torch.channels_last)]
+        ways["plain torch, compiled"] = torch.compile(virtual_plain, dynamic=False)
+        cases = [
+            (dtype, layout)
+            for dtype in (torch.float32, torch.bfloat16)
+            for layout in (torch.contiguous_format, torch.channels_last)
+        ]
     rows = []
     for shape in NORM[:2] if quick else NORM:
         for dtype, layout in cases:
-
-            def make() -> tuple[Tensor, ...]:
-                x = torch.randn(shape, device=device, dtype=dtype).to(memory_format=layout)
-                vectors = (torch.randn(shape[1], device=device) for _ in range(4))
-                mean, var, weight, bias = vectors
-                return x, mean, var.exp(), weight, bias
-
-            inputs = rotated(make, device)
+            inputs = rotated(partial(draw_norm_arguments, shape, dtype, layout, device), device)
             for name, way in ways.items():
-                row = {"operator": "norm", "shape": list(shape), "dtype": str(dtype)[6:], "way": name,
-                       "layout": str(layout)[6:]}
+                row = {
+                    "operator": "norm",
+                    "shape": list(shape),
+                    "dtype": str(dtype)[6:],
+                    "way": name,
+                    "layout": str(layout)[6:],
+                }
                 row |= measure(way, inputs, device, repeats)
                 if best and "forward_s" in row:
                     size = inputs[0][0].nbytes
@@ -276,7 +295,7 @@ def show(row: dict, rows: list[dict]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Time the two operators against other ways to write them.")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quick", action="store_true", help="two shapes of each operator, fewer repeats")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
@@ -287,15 +306,22 @@ def main() -> None:
     torch.manual_seed(0)
     repeats = (5 if arguments.quick else 15) if device == "cpu" else (20 if arguments.quick else 100)
 
-    machine = {"device": device, "torch": torch.__version__, "threads": torch.get_num_threads(),
-               "host": platform.processor() or platform.machine()}
+    machine = {
+        "device": device,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "host": platform.processor() or platform.machine(),
+    }
     best: dict[str, float] = {}
     if device == "cuda":
         from gan_ref.ops import extension
 
         choice = extension.choose(may_build=True)
-        machine |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda,
-                    "implementation": f"{choice.implementation}: {choice.reason}"}
+        machine |= {
+            "gpu": torch.cuda.get_device_name(),
+            "cuda": torch.version.cuda,
+            "implementation": f"{choice.implementation}: {choice.reason}",
+        }
         best = ceilings(repeats)
     print("  ".join(f"{k} {v}" for k, v in machine.items()))
     for name, value in best.items():

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref.config import Config
-from gan_ref.training import Run, settle
+from gan_ref.loop import play_round
+from gan_ref.run import Run, choose_settings
+from gan_ref.watch.finite import FiniteGuard
 
 BATCH, WIDTH, LAYERS, LATENT = 256, 128, 3, 2
 
@@ -52,21 +54,20 @@ def obvious(samples: Tensor) -> Callable[[], None]:
         g_loss = loss(discriminator(fake), ones)
         g_loss.backward()
         g_adam.step()
-        d_loss.item(), g_loss.item()
+        _ = d_loss.item(), g_loss.item()
 
     return step
 
 
 def ours() -> tuple[Callable[[], None], Tensor]:
-    settings = {"batch_size": BATCH, "width": WIDTH, "layers": LAYERS, "latent_dim": LATENT}
-    config, dataset = settle(Config(data="ring8", device="cpu", **settings))
+    sizes = Config(batch_size=BATCH, width=WIDTH, layers=LAYERS, latent_dim=LATENT)
+    config, dataset = choose_settings(sizes.replace(data="ring8", device="cpu"))
     run = Run(config, dataset)
+    guard = FiniteGuard(run.game, Path(), run.device, config.log_every)
 
     def step() -> None:
-        d, g = run.play()
-        run.game.end_round(d, g)
-        run.average.update(run.game.step)
-        run.watch(d.loss, g.loss, Path())
+        d, g = play_round(run)
+        guard.look(d.loss, g.loss)
 
     return step, torch.from_numpy(dataset.samples)
 
@@ -77,16 +78,16 @@ def products() -> Callable[[], None]:
 
     def step() -> None:
         for _ in range(LAYERS - 1):
-            torch.mm(both, weight.T), torch.mm(both, weight), torch.mm(both.T, both)
+            _ = torch.mm(both, weight.T), torch.mm(both, weight), torch.mm(both.T, both)
             for _ in range(2):
-                torch.mm(one, weight.T), torch.mm(one, weight)
+                _ = torch.mm(one, weight.T), torch.mm(one, weight)
             torch.mm(one.T, one)
 
     return step
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--segments", type=int, default=25)
     parser.add_argument("--steps", type=int, default=20, help="in a segment")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")

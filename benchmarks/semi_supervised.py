@@ -16,7 +16,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from gan_ref.train import main as train
+from gan_ref.commands.train import main as train
 
 OBJECTIVES = {
     "semi-supervised": "SemiSupervised(unlabelled=1.0)",

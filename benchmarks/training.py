@@ -2,7 +2,7 @@
 
 The plain loop is the DCGAN that most people start from: NCHW, float32, Adam as it comes, D's two losses
 differentiated one after the other, and in G's step the weight gradients of D too, which the next step throws
-away. The fast one is ``gan_ref.training.Run``, its average of G's weights and its watch for NaN included.
+away. The fast one is ``gan_ref.loop.play_round``, with the average of G's weights and the guard against NaN.
 Both have the same layers and batch size. Each configuration has a process to itself, in which short segments
 of the two alternate, so that whatever else the machine does slows both; a ratio is the median over pairs of
 segments. Peak memory is of processes that run one of the two: resident on a CPU, allocated on a GPU.
@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +29,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_ref.config import Config
+from gan_ref.cuda_graph import REHEARSALS
 from gan_ref.data import Batches, Dataset
 from gan_ref.data.faces import draw
-from gan_ref.replay import REHEARSALS
-from gan_ref.training import Run, fast_arithmetic, precision
+from gan_ref.loop import play_round
+from gan_ref.run import Run, choose_precision, use_fast_arithmetic
+from gan_ref.watch.finite import FiniteGuard
 
 Step = Callable[[], object]
 
@@ -104,26 +107,25 @@ def images(size: int, batch: int, device: torch.device) -> Tensor:
 
 
 def fast(size: int, width: int, batch: int, device: torch.device, kind: str, how: str = "") -> Step:
-    """What the loop of gan_ref.training does in a step that neither logs nor saves."""
+    """What gan_ref.loop.train does in a round that neither logs nor saves."""
     samples = np.random.default_rng(0).integers(0, 256, (4 * batch, size, size, 3), dtype=np.uint8)
     config = Config(
         image_size=size, width=width, d_width=width, batch_size=batch, latent_dim=LATENT, channels=3,
         steps=10**9, log_every=10**6, sample_every=10**6, checkpoint_every=10**6,
         device=device.type, precision=kind, cuda_graph=not how,
     )  # fmt: skip
-    config = config.replace(precision=precision(config, device.type, points=False))
+    config = config.replace(precision=choose_precision(config, device.type, points=False))
     run = Run(config, Dataset("noise", samples, None, (), flip=True))
     if how == "compiled":
         for player in (run.game.g, run.game.d):
             player.module.compile(dynamic=False)
 
-    def step() -> None:
-        d, g = run.play()
-        run.game.end_round(d, g)
-        run.average.update(run.game.step)
-        run.watch(d.loss, g.loss, Path("."))
+    guard = FiniteGuard(run.game, Path("."), run.device, config.log_every)
 
-    step.precision = config.precision
+    def step() -> None:
+        d, g = play_round(run)
+        guard.look(d.loss, g.loss)
+
     return step
 
 
@@ -175,7 +177,8 @@ def compare(
         name: statistics.median(p / t for p, t in zip(times["plain"], times[name])) for name in contestants
     }
     return {
-        "image_size": size, "width": width, "batch": batch, "precision": contestants["auto"].precision,
+        "image_size": size, "width": width, "batch": batch,
+        "precision": choose_precision(Config(device=device.type), device.type, points=False),
         "images_per_second": {name: batch / statistics.median(t) for name, t in times.items()},
         "times_plain": ratio, "seconds": times,
     }  # fmt: skip
@@ -222,9 +225,9 @@ def alone(*arguments: object) -> dict:
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
 
-def one(what: str, size: int, width: int, batch: int, device: str, *rest: object) -> object:
+def one(what: str, size: int, width: int, batch: int, device: str, *rest: Any) -> object:
     place = torch.device(device)
-    fast_arithmetic(device)  # for the plain loop too
+    use_fast_arithmetic(Config(device=device))  # for the plain loop too
     if what == "compare":
         return compare(size, width, batch, place, *rest)
     if what == "peak":
@@ -233,7 +236,7 @@ def one(what: str, size: int, width: int, batch: int, device: str, *rest: object
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default, choices=("cpu", "cuda"))
     parser.add_argument("--quick", action="store_true", help="32x32 at width 32 and 64x64 at width 64 alone")

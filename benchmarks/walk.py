@@ -1,6 +1,7 @@
-"""What a walk's frames cost to make and to write, and a long movie in memory: python benchmarks/walk.py
+"""The time of a walk's frames, made and written, and the memory of a long movie: python benchmarks/walk.py
 
-Of an untrained DCGAN of width 64: neither time nor memory depends on the weights.
+The generator is an untrained DCGAN of width 64, since neither time nor memory depends on the weights. A walk
+of points, which matplotlib draws, is timed too.
 """
 
 from __future__ import annotations
@@ -16,37 +17,64 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import nn
 from training import LATENT, plain_networks
 
-from gan_ref import imaging, walk
+from gan_ref.commands.walk import draw_frames, render
+from gan_ref.latents import paths, samples
+from gan_ref.networks import mlp
 from gan_ref.networks.dcgan import Generator
+from gan_ref.pictures.movies import write_movie
+from gan_ref.pictures.pages import to_uint8
 
 FRAMES = (100, 10_000)
 
 
-def untrained(image_size: int, width: int = 64) -> SimpleNamespace:
+@dataclass
+class Untrained:
+    """What checkpoint.load_generator returns, as far as a walk looks at it."""
+
+    module: nn.Module
+    config: Any
+    shape: tuple[int, ...]
+
+
+def untrained(image_size: int, width: int = 64) -> Untrained:
     module = Generator(image_size, 3, width).eval()
-    return SimpleNamespace(
-        config=SimpleNamespace(data="faces", latent_dim=100), module=module, shape=(3, image_size, image_size)
-    )
+    return Untrained(module, SimpleNamespace(data="faces", latent_dim=100), (3, image_size, image_size))
 
 
 def frame_by_frame(module: nn.Module, images: int = 64) -> None:
     """As a tutorial would: its network of the same layers, called with one z after another."""
     with torch.inference_mode():
         for z in torch.randn(images, 1, LATENT, 1, 1):
-            imaging.to_uint8(module(z))
+            to_uint8(module(z))
 
 
-def batched(generator: SimpleNamespace, batch: int, images: int) -> None:
+def batched(generator: Untrained, batch: int, images: int) -> None:
     z = torch.randn(images, generator.config.latent_dim)
-    for _ in imaging.generate(generator.module, z.split(1), batch):
+    for _ in samples.generate(generator.module, z.split(1), batch):
         pass
+
+
+def points(frames: int = 50) -> None:
+    """A walk of 8×8 points, its pictures drawn but not written."""
+    config = SimpleNamespace(data="grid25", latent_dim=2)
+    generator = Untrained(mlp.Generator(width=128, latent_dim=2), config, (2,))
+    walk = paths.walks("slerp", 2, 8, 8)
+
+    def draw() -> None:
+        for _ in draw_frames(generator, walk, frames, (8, 8)):
+            pass
+
+    took = seconds(draw, rounds=2)
+    print(f"points: {frames / took:,.0f} frames/s drawn")
 
 
 def seconds(render: Callable[[], None], rounds: int = 7) -> float:
@@ -59,9 +87,9 @@ def seconds(render: Callable[[], None], rounds: int = 7) -> float:
     return min(times[1:])
 
 
-def speed(generator: SimpleNamespace) -> None:
+def speed(generator: Untrained) -> None:
     side = generator.shape[-1]
-    batch, tutorial = imaging.forward_batch(side), plain_networks(side, width=64)[0].eval()
+    batch, tutorial = samples.forward_batch(side), plain_networks(side, width=64)[0].eval()
     plain = seconds(lambda: frame_by_frame(tutorial)) / 64
     alone = seconds(lambda: batched(generator, 1, 64)) / 64
     together = seconds(lambda: batched(generator, batch, 5 * batch)) / (5 * batch)
@@ -70,13 +98,13 @@ def speed(generator: SimpleNamespace) -> None:
     print(f"{side}x{side}: {times}")
 
 
-def writing(generator: SimpleNamespace, suffix: str, frames: int = 1000) -> None:
+def writing(generator: Untrained, suffix: str, frames: int = 1000) -> None:
     """The movie alone, of pictures that are there already."""
     z = torch.randn(frames, generator.config.latent_dim)
-    pictures = [picture for some in imaging.generate(generator.module, [z]) for picture in some]
+    pictures = [picture for some in samples.generate(generator.module, [z]) for picture in some]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"movie.{suffix}"
-        took = seconds(lambda: imaging.write_movie(out, iter(pictures), 25.0), rounds=2)
+        took = seconds(lambda: write_movie(out, iter(pictures), 25.0), rounds=2)
     print(f"{generator.shape[-1]}x{generator.shape[-1]}: {frames / took:,.0f} frames/s written to {suffix}")
 
 
@@ -99,13 +127,13 @@ def peak(suffix: str, frames: int) -> None:
                 with contextlib.suppress(OSError, TypeError):  # it ended meanwhile
                     status = Path(f"/proc/{pid}/status").read_text()
                     if "ffmpeg" in status.splitlines()[0]:
-                        child = max(child, int(re.search(r"VmHWM:\s*(\d+)", status)[1]))
+                        child = max(child, *map(int, re.findall(r"VmHWM:\s*(\d+)", status)))
             time.sleep(0.05)
 
     threading.Thread(target=watch, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"walk.{suffix}"
-        walk.render(untrained(16, width=8), out, frames=frames, rows=1, columns=1, scale=4)
+        render(untrained(16, width=8), out, frames=frames, grid=(1, 1), scale=4)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, child)
 
 
@@ -117,6 +145,7 @@ def main() -> None:
         speed(generator)
         for suffix in ("mp4", "gif"):
             writing(generator, suffix)
+    points()
     for suffix, frames in itertools.product(("mp4", "gif"), FRAMES):
         mine, ffmpeg = memory(suffix, frames)
         print(f"{suffix} of {frames:6,} frames: {mine:.0f} MiB, and {ffmpeg:.0f} MiB in ffmpeg")

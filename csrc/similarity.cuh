@@ -1,4 +1,5 @@
-// Minibatch discrimination's similarity (Salimans et al. 2016, section 3.2), forward and backward:
+// Minibatch discrimination's similarity (Salimans et al. 2016, section 3.2), forward and backward, fast;
+// similarity_plain.cuh computes the same in the plain way, and is to be read first:
 //
 //   o[i,b]    =  sum over j != i of exp(-d_ij),                d_ij = sum over c of |f[i,b,c] - f[j,b,c]|
 //   df[i,b,c] = -sum over j != i of (g[i,b] + g[j,b]) exp(-d_ij) sign(f[i,b,c] - f[j,b,c])

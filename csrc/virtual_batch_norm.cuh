@@ -1,5 +1,6 @@
-// Virtual batch norm with the activation that follows it (Salimans et al. 2016, section 3.4; the form of the
-// paper's code, in which the example joins its reference batch), forward and backward.
+// Virtual batch norm with the activation that follows it (Salimans et al. 2016, section 3.5; the form of the
+// paper's code, in which the example joins its reference batch), forward and backward, fast;
+// virtual_batch_norm_plain.cuh computes the same in the plain way, and is to be read first.
 //
 // With m, v the mean and variance of one example's channel over H x W and a = 1 / (reference_size + 1):
 //

@@ -1,171 +1,175 @@
-"""What survives a crash: one file, always whole, never trusted.
+"""What survives a crash: one file that is always whole and never trusted.
 
-A checkpoint is a dict of tensors, numbers, strings, lists and dicts, written by torch.save under a temporary
-name, flushed to the disk and renamed, so that ``checkpoint.pt`` is either the old one or the new one at every
-moment. It is read with ``weights_only=True``, which runs nothing the file says, and its fields are checked
-one by one before anything is built from them.
+A checkpoint is a dict of tensors, numbers, text, lists and dicts that torch.save writes. It is read without
+running any code in it. Its fields are checked before anything is built from them, and each part is held
+against what a fresh run of the same settings has, before it is used.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import pickle
-import sys
-import warnings
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gan_ref.config import Config
 from gan_ref.data.mixtures import MIXTURES
-from gan_ref.errors import UserError
+from gan_ref.errors import PassingTrouble, UserError
+from gan_ref.files import read_tensors, write_atomically
 from gan_ref.networks import build_discriminator, build_generator
 
-FORMAT = 1
-FIELDS: dict[str, type | tuple[type, ...]] = {
+FORMAT = 2
+FIELDS: dict[str, type] = {
     "format": int,
     "config": dict,
-    "step": int,
+    "step": int,  # rounds played
     "shape": list,  # of one sample: [C, H, W] or [2]
-    "classes": list,  # names, where the data has labels
+    "classes": list,  # their names, where the data has labels
     "generator": dict,
-    "average": dict,
     "discriminator": dict,
+    "average": dict,  # of G's weights; d_average, of D's, is there where D is tested as a classifier
     "g_optimizer": dict,
     "d_optimizer": dict,
     "techniques": dict,
     "batches": dict,
     "reference": dict,
-    "rng": torch.Tensor,
+    "rng": Tensor,
 }
 
 
-@contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Keep a second process from training in ``folder``; one that was killed has let go of it.
-
-    Raises UserError if another process has it. Where the system has no such locks, nothing is kept.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise UserError(f"{folder}: another process trains there; let it end, or take another --out") from None
-    except OSError:
-        pass
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` to ``path`` whole or not at all. Raises UserError where the disk refuses it."""
-    partial = path.with_name(path.name + ".partial")
+    """Write ``state`` to ``path`` whole or not at all. Raises PassingTrouble if the disk refuses it."""
     try:
-        with open(partial, "wb") as file:
+        with write_atomically(path, durable=True) as part, open(part, "wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
-        partial.unlink(missing_ok=True)
         cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
         known = isinstance(cause, OSError) and cause.errno
-        reason = os.strerror(cause.errno) if known else "the disk refused it"
+        reason = os.strerror(cause.errno) if known else "the disk refused it"  # type: ignore[union-attr]
         last = "the last one is intact" if path.exists() else "there is none yet"
-        raise UserError(f"cannot write the checkpoint {path}: {reason}; {last}") from error
+        raise PassingTrouble(f"cannot write the checkpoint {path}: {reason}; {last}") from error
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system knows how."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EISDIR):
-            return  # Windows cannot open a folder
-        raise
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def locate(path: str | Path) -> Path:
-    """The checkpoint that ``path`` means: itself, or the newest of a run folder."""
+def find(path: str | Path) -> Path:
+    """The checkpoint that ``path`` means: the file itself, or the newest one of a run folder."""
     path = Path(path)
     if path.is_dir():
         if not (path / "checkpoint.pt").is_file():
-            raise UserError(f"{path} holds no checkpoint.pt: is it a run folder that has saved one yet?")
+            raise UserError(f"{path} holds no checkpoint.pt: is it a run folder, and has it saved one yet?")
         return path / "checkpoint.pt"
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}")
+    if not path.exists():
+        raise UserError(f"there is no checkpoint at {path}")
     return path
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read and check a checkpoint; its tensors are on the CPU and its "config" is a Config.
+    """Read a checkpoint and check its fields. Its tensors are on the CPU, and its "config" is a Config.
 
-    Raises UserError for a file that is missing, damaged, of another program, or would execute code.
+    Raises UserError for a file that is missing or damaged, that another program or version wrote, or that
+    would execute code.
     """
-    path = locate(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a stranger's pickle, which is refused in one line below
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, TypeError, AttributeError, IndexError,
-            UnicodeDecodeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
-        if isinstance(error, PermissionError):
-            raise UserError(f"may not read {path}") from error
-        problem = "is not a checkpoint that can be trusted, or it is damaged: nothing was run"
-        raise UserError(f"{path} {problem}") from error
+    path = find(path)
+    state = read_tensors(path, "a checkpoint that can be trusted", "nothing in it was run")
     if not isinstance(state, dict):
         raise UserError(f"{path} is not a checkpoint of gan_ref")
     for name, kind in FIELDS.items():
         if name not in state:
-            raise UserError(f"{path}: field {name!r} is missing; it is damaged, or no checkpoint of gan_ref")
+            raise UserError(
+                f"{path}: field {name!r} is missing; it is damaged, or not a checkpoint of gan_ref"
+            )
         if not isinstance(state[name], kind) or isinstance(state[name], bool):
-            raise UserError(f"{path}: field {name!r} is of the wrong type; it is damaged")
+            raise UserError(f"{path}: field {name!r} has the wrong type; the file is damaged")
     if state["format"] != FORMAT:
-        raise UserError(f"{path} has format {state['format']}; this version reads format {FORMAT}")
-    if state["step"] < 0:
-        raise UserError(f"{path}: field 'step' is negative; it is damaged")
-    shape = state["shape"]
-    if len(shape) not in (1, 3) or not all(type(n) is int and 0 < n <= 256 for n in shape):
-        raise UserError(f"{path}: field 'shape' is not the shape of a sample; it is damaged")
+        raise UserError(
+            f"{path} has format {state['format']}, and this version of gan_ref reads format {FORMAT}"
+        )
+    if not 0 <= state["step"] <= 10**9:
+        raise UserError(f"{path}: field 'step' is not a number of rounds; the file is damaged")
     config = state["config"] = Config.from_dict(state["config"], source=str(path))
-    settled = [2] if config.data in MIXTURES else [config.channels, config.image_size, config.image_size]
-    if shape != settled or config.width is None or config.latent_dim is None:
-        raise UserError(f"{path}: its settings contradict the shape of its samples; it is damaged")
+    shape = [2] if config.data in MIXTURES else [config.channels, config.image_size, config.image_size]
+    if state["shape"] != shape or None in (
+        *shape,
+        config.width,
+        config.latent_dim,
+        config.batch_size,
+        config.steps,
+    ):
+        raise UserError(f"{path}: its settings contradict the shape of its samples; the file is damaged")
     return state
 
 
+# ---------------------------------------------------------------- held against what should be there
+
+
+def require_like(value: Any, fresh: Any, what: str) -> None:
+    """Raise UserError unless ``value`` is built like ``fresh``: the same keys, types, shapes and dtypes
+    throughout, and only finite numbers."""
+    if isinstance(fresh, Mapping):
+        if not isinstance(value, dict) or value.keys() != fresh.keys():
+            raise damaged(what)
+        for name in fresh:
+            require_like(value[name], fresh[name], what)
+    elif isinstance(fresh, Tensor):
+        if not isinstance(value, Tensor) or (value.shape, value.dtype) != (fresh.shape, fresh.dtype):
+            raise damaged(what)
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(
+                f"the checkpoint's {what} holds numbers that are NaN or infinite: it cannot be used"
+            )
+    elif type(value) is not type(fresh):
+        raise damaged(what)
+
+
+def damaged(what: str) -> UserError:
+    return UserError(f"the checkpoint's {what} does not fit its own settings: the file is damaged")
+
+
 def restore(target: Any, state: Any, what: str) -> None:
-    """``target.load_state_dict(state)``, with one clear line where it does not fit."""
+    """``target.load_state_dict(state)``, once ``state`` has been held against what ``target`` is."""
     try:
+        if isinstance(target, torch.optim.Optimizer):
+            _require_memory_like(target, state, what)
+        else:
+            require_like(state, target.state_dict(), what)
         target.load_state_dict(state)
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(f"the checkpoint's {what} does not fit its own settings: it is damaged") from error
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise damaged(what) from error
+
+
+def _require_memory_like(optimizer: torch.optim.Optimizer, state: Any, what: str) -> None:
+    """Hold an optimizer's state against its settings and the shapes of its parameters.
+
+    What it remembers of a parameter is built like what it would remember after a step. (A fused step would
+    read past the end of a moment that is too short.)
+    """
+    fresh = optimizer.state_dict()
+    if (
+        not isinstance(state, dict)
+        or state.keys() != fresh.keys()
+        or state["param_groups"] != fresh["param_groups"]
+    ):
+        raise damaged(what)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, memory in state["state"].items():
+        if type(number) is not int or not 0 <= number < len(parameters):
+            raise damaged(what)
+        probe = nn.Parameter(torch.zeros_like(parameters[number], device="cpu"))
+        probe.grad = torch.zeros_like(probe)
+        again = type(optimizer)([probe], **optimizer.defaults)
+        again.step()
+        require_like(memory, again.state[probe], what)
+
+
+# ---------------------------------------------------------------- to draw with
 
 
 @dataclass
 class LoadedGenerator:
-    """G as it draws samples: averaged weights where there are any, in eval mode."""
+    """G as it draws samples: the average of its weights, in eval mode."""
 
     module: nn.Module  # z (N, latent_dim) → (N, *shape)
     config: Config
@@ -183,15 +187,15 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Load
     restore(module, state["average"], "generator")
     module.requires_grad_(False).eval()
     device = torch.device(device)
-    return LoadedGenerator(module.to(device), config, shape, state["step"], locate(path), device)
+    return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device)
 
 
-def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     """The averaged D of a semi-supervised run, in eval mode: images → Output with logits. Else UserError."""
     state = load(path)
     config, shape = state["config"], tuple(state["shape"])
     if not config.labels_per_class:
-        raise UserError(f"{path}: its D is no classifier; --recipe semi-supervised trains one")
+        raise UserError(f"{path}: its D is not a classifier; --recipe semi-supervised trains one")
     module = build_discriminator(config, shape, len(state["classes"]))
-    restore(module, state.get("classifier", {}), "classifier")
+    restore(module, state.get("d_average"), "averaged D")
     return module.requires_grad_(False).eval().to(device)

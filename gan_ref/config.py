@@ -1,19 +1,29 @@
-"""Everything that decides a run, in one typed, validated, serialisable place."""
+"""Every setting that decides a run, typed, validated and serialisable, in one place."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import math
-import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gan_ref.errors import UserError
 
+NORMS_OF_D = ("batch", "virtual", "spectral", "weight", "none")
+IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv")
+GROUPS = {  # the headings of train.py --help, in order
+    "first": "what people set first",
+    "networks": "the two networks",
+    "game": "the game: losses, penalties, who moves when, optimizers",
+    "run": "the run: precision, speed, what is written and when",
+}
+
 
 def _setting(
+    group: str,
     default: Any,
     help: str,
     *,
@@ -21,82 +31,93 @@ def _setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A field with its help text and the values it may take: low ≤ value ≤ high, or one of choices."""
-    metadata = {"help": help, "low": low, "high": high, "choices": choices}
+    """A field with its help text and its values: low ≤ value ≤ high, or one of choices."""
+    metadata = {"group": group, "help": help, "low": low, "high": high, "choices": choices}
     return field(default=default, metadata=metadata)
-
-
-AUTO = "chosen from the data and the device unless given"
 
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of one run. A setting of None means "choose for me"; a run's config.json has none left.
+    """The settings of one run.
 
-    Techniques are named as Python would write them, ``"R1(weight=10)"``: see gan_ref/techniques.
+    A setting whose default is None may be None, which means "choose for me". A complete Config, as a run has
+    it and config.json holds it, has none of these left (but image_size and channels, where the samples are
+    points).
+
+    A technique is named as Python would write it, ``"R1(weight=10)"``: see gan_ref/techniques.
     """
 
-    recipe: str = _setting("dcgan", "a named set of the settings below; --recipes lists them")
-
-    # what is learned
-    data: str = _setting("faces", "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10")
-    image_size: int | None = _setting(None, f"side in pixels, a power of two from 16 to 256; {AUTO}", low=1)
-    channels: int | None = _setting(None, "1: gray, 3: colour; what the data is unless given", low=1, high=3)
-    labels_per_class: int = _setting(0, "labels a class that D may see; 0: no classes", low=0, high=10**6)
-    flip: bool = _setting(False, "mirror half of the images (not for digits or text)")
-
-    # the networks
-    network: str = _setting(
-        "dcgan", "the image networks", choices=("dcgan", "face2015", "improved-dense", "improved-conv")
+    data: str = _setting(
+        "first", "faces", "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10"
     )
-    width: int | None = _setting(None, f"filters in the layer beside the image; {AUTO}", low=1, high=1024)
-    d_width: int | None = _setting(None, "the same for D; --width unless given", low=1, high=1024)
-    layers: int = _setting(3, "hidden layers of the networks for two-dimensional data", low=1, high=16)
-    latent_dim: int | None = _setting(None, f"numbers in z; {AUTO}", low=1, high=4096)
-    norm_g: str = _setting("batch", "normalisation in G", choices=("batch", "virtual", "none"))
-    norm_d: str = _setting(
-        "batch", "normalisation in D", choices=("batch", "virtual", "spectral", "weight", "none")
+    recipe: str = _setting(
+        "first", "dcgan", "a named set of settings (--recipes lists them); flags win over it"
     )
-    norm_decay: float = _setting(0.9, "share of its running statistics batch norm keeps", low=0.0, high=1.0)
-    minibatch_discrimination: bool = _setting(False, "let D compare the samples of a batch")
-    autoencoder: bool = _setting(False, "D reconstructs its input; its score is minus the error (EBGAN)")
-    d_noise: float = _setting(0.0, "σ of the Gaussian noise between D's layers", low=0.0, high=10.0)
-    d_dropout: float = _setting(0.0, "probability of dropping a feature map in D", low=0.0, high=0.95)
-    ema: float = _setting(0.999, "decay of the average of G's weights, for samples; 0: none", low=0, high=1)
-    d_ema: float = _setting(0.0, "the same for D's, where D is a classifier that is tested", low=0, high=1)
+    image_size: int = _setting("first", None, "side of the images, a power of two from 16 to 256", low=1)
+    width: int = _setting("first", None, "filters of the layer beside the image", low=1, high=1024)
+    steps: int = _setting("first", None, "rounds to play", low=1, high=10**9)
+    batch_size: int = _setting("first", None, "samples in a batch", low=1, high=2**16)
+    flip: bool = _setting("first", False, "mirror half of the images (not for digits or text)")
+    norm_g: str = _setting("first", "batch", "normalisation in G", choices=("batch", "virtual", "none"))
+    norm_d: str = _setting("first", "batch", "normalisation in D", choices=NORMS_OF_D)
+    lr_g: float = _setting("first", 2e-4, "G's learning rate", low=0.0, high=10.0)
+    lr_d: float = _setting("first", 2e-4, "D's learning rate", low=0.0, high=10.0)
+    seed: int = _setting("first", 0, "seed of all random numbers", low=0, high=2**63 - 1)
+    device: str = _setting("first", "auto", "where to train", choices=("auto", "cpu", "cuda"))
 
-    # what each player minimises, and how the game is played
-    objective: str = _setting("NonSaturating", "the players' losses")
-    penalties: tuple[str, ...] = _setting((), "terms added to them")
-    balance: str = _setting("Fixed", "who moves, and how often")
-    update: str = _setting("Alternating", "in which order, and through what they differentiate")
-    instance_noise: str = _setting("", "noise on everything D sees, e.g. 'InstanceNoise(sigma=0.1)'")
-    sync_batch_norm: bool = _setting(False, "with torchrun, let batch norm see the batch of all processes")
-    optimizer: str = _setting("adam", "how a step is taken", choices=("adam", "rmsprop", "sgd"))
-    lr_g: float = _setting(2e-4, "G's learning rate", low=0.0, high=10.0)
-    lr_d: float = _setting(2e-4, "D's learning rate", low=0.0, high=10.0)
-    beta1: float = _setting(0.5, "Adam's β₁; SGD's momentum", low=0.0, high=0.9999)
-    beta2: float = _setting(0.999, "Adam's β₂; RMSProp's decay", low=0.0, high=0.99999)
+    network: str = _setting("networks", "dcgan", "the image networks", choices=IMAGE_NETWORKS)
+    channels: int = _setting("networks", None, "1 for gray images, 3 for colour", low=1, high=3)
+    d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)
+    layers: int = _setting("networks", 3, "hidden layers of the networks for points", low=1, high=16)
+    latent_dim: int = _setting("networks", None, "numbers in z", low=1, high=4096)
+    norm_decay: float = _setting(
+        "networks", 0.9, "share of its old statistics that batch norm keeps", low=0, high=1
+    )
+    minibatch_discrimination: bool = _setting("networks", False, "let D compare the samples of a batch")
+    autoencoder: bool = _setting("networks", False, "let D reconstruct: its score is minus the error (EBGAN)")
+    d_noise: float = _setting(
+        "networks", 0.0, "σ of the Gaussian noise between D's layers", low=0.0, high=10.0
+    )
+    d_dropout: float = _setting("networks", 0.0, "probability that D drops a feature map", low=0.0, high=0.95)
+    ema: float = _setting(
+        "networks", 0.999, "decay of the average of G that draws samples; 0: none", low=0, high=1
+    )
+    d_ema: float = _setting(
+        "networks", 0.0, "decay of the average of D that is tested on labels", low=0, high=1
+    )
 
-    # the run
-    steps: int | None = _setting(None, f"rounds to play; {AUTO}", low=1, high=10**9)
-    batch_size: int | None = _setting(None, f"samples in a batch; {AUTO}", low=1, high=2**16)
-    seed: int = _setting(0, "of everything random", low=0, high=2**63 - 1)
-    device: str = _setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    precision: str = _setting(
-        "auto", "of the convolutions; losses, statistics and weights are float32 always",
-        choices=("auto", "float32", "bfloat16"),
-    )  # fmt: skip
-    cuda_graph: bool = _setting(True, "on a GPU, record a round and replay it wherever that is the same")
-    log_every: int | None = _setting(None, f"steps between lines of metrics.jsonl; {AUTO}", low=1, high=10**9)
-    sample_every: int | None = _setting(None, f"steps between sample pictures; {AUTO}", low=1, high=10**9)
-    checkpoint_every: int | None = _setting(None, f"steps between checkpoints; {AUTO}", low=1, high=10**9)
-    every: int = _setting(0, "steps between scores, by which best.pt is chosen; 0: none", low=0, high=10**9)
-    walk: bool = _setting(True, "render walk.gif at the end")
+    objective: str = _setting("game", "NonSaturating", "the players' losses")
+    penalties: tuple[str, ...] = _setting("game", (), "terms added to the losses")
+    balance: str = _setting("game", "Fixed", "who moves, and how often")
+    update: str = _setting(
+        "game", "Alternating", "the order of the steps, and what they differentiate through"
+    )
+    instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
+    labels_per_class: int = _setting(
+        "game", 0, "labels of each class that D sees; 0: none", low=0, high=10**6
+    )
+    optimizer: str = _setting("game", "adam", "of both players", choices=("adam", "rmsprop", "sgd"))
+    beta1: float = _setting("game", 0.5, "Adam's β₁, or SGD's momentum", low=0.0, high=0.9999)
+    beta2: float = _setting("game", 0.999, "Adam's β₂, or RMSProp's decay", low=0.0, high=0.99999)
+
+    precision: str = _setting("run", "auto", "of the convolutions", choices=("auto", "float32", "bfloat16"))
+    cuda_graph: bool = _setting(
+        "run", True, "on a GPU, record a round and replay it, if that computes the same"
+    )
+    sync_batch_norm: bool = _setting("run", False, "under torchrun, let batch norm see the whole batch")
+    log_every: int = _setting("run", None, "rounds between two lines of metrics.jsonl", low=1, high=10**9)
+    sample_every: int = _setting("run", None, "rounds between two sample pages", low=1, high=10**9)
+    checkpoint_every: int = _setting("run", None, "rounds between two checkpoints", low=1, high=10**9)
+    score_every: int = _setting(
+        "run", 0, "rounds between measurements that choose best.pt", low=0, high=10**9
+    )
+    walk: bool = _setting("run", True, "render walk.gif at the end")
+    follow_links: bool = _setting("run", False, "follow links that lead out of the data folder")
 
     def __post_init__(self) -> None:
-        for name, kind in HINTS.items():
-            _check(name, getattr(self, name), kind, self.__dataclass_fields__[name].metadata)
+        for name, kind in TYPES.items():
+            if getattr(self, name) is not None or self.__dataclass_fields__[name].default is not None:
+                _require(name, getattr(self, name), kind, self.__dataclass_fields__[name].metadata)
 
     def replace(self, **changes: Any) -> Config:
         return dataclasses.replace(self, **changes)
@@ -106,57 +127,59 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Any, source: str = "config") -> Config:
-        """A Config from untrusted JSON-like data: every field known, present and in its range."""
+        """A Config from untrusted JSON-like data: every field must be known, present and in its range."""
         if not isinstance(values, dict):
             raise UserError(f"{source}: not a set of settings")
-        unknown = sorted(str(name) for name in values if name not in HINTS)
-        missing = sorted(name for name in HINTS if name not in values)
+        unknown = sorted(str(name) for name in values if name not in TYPES)
+        missing = sorted(name for name in TYPES if name not in values)
         if unknown or missing:
             problem = f"unknown setting {unknown[0]!r}" if unknown else f"setting {missing[0]!r} is missing"
-            raise UserError(f"{source}: {problem}; it was written by another version or damaged")
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+            raise UserError(f"{source}: {problem}; another version wrote it, or it is damaged")
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         try:
-            return cls(**values)
+            return cls(**given)
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
 
 
-HINTS: dict[str, Any] = typing.get_type_hints(Config)
+TYPES: dict[str, Any] = typing.get_type_hints(Config)
 
 
-def _check(name: str, value: Any, kind: Any, limits: typing.Mapping[str, Any]) -> None:
+def flag(name: str) -> str:
+    """The flag of a setting: batch_size → --batch-size."""
+    return "--" + name.replace("_", "-")
+
+
+def _require(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> None:
     """Raise UserError unless ``value`` is of type ``kind`` and within the field's limits."""
-    flag = "--" + name.replace("_", "-")
-    optional = isinstance(kind, types.UnionType)
-    if optional and value is None:
-        return
-    kind = typing.get_args(kind)[0] if optional else kind
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
-            raise UserError(f"{flag} is a list of names, not {value!r}")
+            raise UserError(f"{flag(name)} is a list of names, not {value!r}")
         return
     if type(value) is not kind and not (kind is float and type(value) is int):
         wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
-        raise UserError(f"{flag} is {wanted}, not {value!r}")
+        raise UserError(f"{flag(name)} is {wanted}, not {value!r}")
     if limits["choices"] and value not in limits["choices"]:
-        raise UserError(f"{flag} is one of {', '.join(limits['choices'])}; not {value!r}")
+        raise UserError(f"{flag(name)} is one of {', '.join(limits['choices'])}; not {value!r}")
     if kind in (int, float):
         if not math.isfinite(value):
-            raise UserError(f"{flag} must be finite, not {value}")
+            raise UserError(f"{flag(name)} must be finite, not {value}")
         if limits["low"] is not None and value < limits["low"]:
-            raise UserError(f"{flag} must be at least {limits['low']:g}, not {value}")
+            raise UserError(f"{flag(name)} must be at least {limits['low']:g}, not {value}")
         if limits["high"] is not None and value > limits["high"]:
-            raise UserError(f"{flag} must be at most {limits['high']:g}, not {value}")
+            raise UserError(f"{flag(name)} must be at most {limits['high']:g}, not {value}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One flag a setting, its help from the field; a flag not given is absent from the parsed namespace."""
-    for name, kind in HINTS.items():
+    """Add one flag for each setting, under its group's heading. A flag that is not given is not in the
+    namespace.
+    """
+    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
+    for name, kind in TYPES.items():
         setting = Config.__dataclass_fields__[name]
+        default = "chosen from data and device" if setting.default is None else setting.default
+        shown = "" if default in ("", ()) else f" [{default}]"
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS}
-        kind = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
-        flags = ["--" + name.replace("_", "-")]
-        shown = "" if setting.default in (None, "", ()) else f" [{setting.default}]"
         options["help"] = (setting.metadata["help"] + shown).replace("%", "%%")
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
@@ -166,6 +189,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options |= {"type": kind, "metavar": {int: "N", float: "X", str: "NAME"}[kind]}
             if setting.metadata["choices"]:
                 options["metavar"] = "|".join(setting.metadata["choices"])
-        parser.add_argument(*flags, **options)
-    norms = {"choices": ("batch", "virtual", "none"), "metavar": "batch|virtual|none"}
-    parser.add_argument("--norm", help="normalisation in G and in D", default=argparse.SUPPRESS, **norms)
+        groups[setting.metadata["group"]].add_argument(flag(name), **options)
+        if name == "norm_d":
+            both = {"choices": ("batch", "virtual", "none"), "metavar": "batch|virtual|none"}
+            groups["first"].add_argument(
+                "--norm", help="normalisation in both networks", default=argparse.SUPPRESS, **both
+            )

@@ -1,26 +1,25 @@
 """Several processes that train as one: ``torchrun --nproc-per-node=K train.py``, on one machine or several.
 
-Each process plays the whole game on its part of every batch. D's outputs are gathered, so that all of them
-compute the loss L of the whole batch, the same number; each differentiates it into its own part, and the
-gradients are averaged. The operations below have their true derivatives, of any order:
+Each process plays the whole game on its part of every batch. D's outputs are gathered, so each process
+computes the loss L of the whole batch, the same number. Each differentiates L with respect to its own part,
+and the gradients are averaged. The operations below have their true derivatives, of any order:
 
     gather(x) = (x_1, …, x_K)        ∂L/∂x_k = its rows of Σ ∂L/∂gather, the sum over processes
     mean(x)   = (1/K) Σ x_k          ∂L/∂x_k = (1/K) Σ ∂L/∂mean
 
 The mean of the K gradients is that of (1/K)(L + … + L) = L, whatever L is: a mean over samples, a distance
-between mean features, a loss with gradients inside. Only a derivative by what one process alone has, its
-samples, comes out K times too large: see ``gradient_norm``. Random numbers are drawn for the whole batch by
-every process, which keeps its part of them.
+between mean features, a loss with gradients inside. Only a derivative with respect to what one process alone
+has, its samples, comes out K times too large: see ``penalties.squared_slope``. Each process draws the random
+numbers of the whole batch and keeps its part of them.
 
-With one process nothing is started, and each function returns what it was given.
+With one process nothing is started, and each function returns what it was given. torchrun ends all processes
+when one dies, and names it.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,38 +30,44 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gan_ref.errors import UserError
-from gan_ref.heartbeat import Heartbeat
 
-LIMIT = timedelta(minutes=30)  # of one operation: rank 0 may score and draw while the others wait for it
+LIMIT = timedelta(minutes=30)  # for one operation: rank 0 may draw pictures while the others wait for it
 
 
 @dataclass
-class Process:
-    """One of several."""
+class Group:
+    """The processes that train together, seen from one of them."""
 
     rank: int
     world: int
-    store: dist.Store  # which all can reach, also where one of them hangs
-    share: int = 0  # samples of each batch
+    store: dist.Store  # all of them can reach it
+    share: int = 0  # samples of each batch that one process has
 
 
-_us: Process | None = None  # None: there is one process
+_group: Group | None = None  # None: there is one process
 _alone = False
 
 
 def world() -> int:
     """How many processes share the work at hand."""
-    return 1 if _us is None or _alone else _us.world
+    return 1 if _group is None or _alone else _group.world
 
 
 def rank() -> int:
-    """This process's number, from 0. Rank 0 alone writes and prints."""
-    return 0 if _us is None else _us.rank
+    """This process's number, from 0. Rank 0 alone writes files and prints."""
+    return 0 if _group is None else _group.rank
+
+
+def _our_group() -> Group:
+    assert _group is not None
+    return _group
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """What is done within is whole in each process: on rank 0 alone, or the same on all of them."""
+    """Within it, this process computes on whole batches by itself: on rank 0 alone, or the same on all
+    ranks.
+    """
     global _alone
     before, _alone = _alone, True
     try:
@@ -74,43 +79,48 @@ def alone() -> Iterator[None]:
 # ---------------------------------------------------------------- a batch and its parts
 
 
-def split(batch_size: int) -> None:
-    """Share batches of ``batch_size`` out equally. UserError where that cannot be."""
-    if _us is None:
+def share_batches(batch_size: int) -> None:
+    """Give each process an equal part of every batch. Raises UserError if ``batch_size`` does not divide."""
+    if _group is None:
         return
-    if batch_size % _us.world:
-        near = max(_us.world, round(batch_size / _us.world) * _us.world)
-        raise UserError(f"--batch-size {batch_size} cannot be shared by {_us.world} processes: take {near}")
-    _us.share = batch_size // _us.world
+    if batch_size % _group.world:
+        near = max(_group.world, round(batch_size / _group.world) * _group.world)
+        raise UserError(
+            f"--batch-size {batch_size} cannot be shared by {_group.world} processes: take {near}"
+        )
+    _group.share = batch_size // _group.world
 
 
 def whole(shape: Sequence[int]) -> tuple[int, ...]:
-    """(n, …) of this process's part → (N, …) of the whole batch."""
+    """The shape (n, …) of this process's part → the shape (N, …) of the whole batch."""
     return (shape[0] * world(), *shape[1:])
 
 
 def part(batch: Tensor) -> Tensor:
-    """(N, …) of the whole batch → this process's (n, …). Of several batches in a row, its part of each."""
+    """The whole batch (N, …) → this process's part (n, …); of several batches in a row, its part of each."""
     if world() == 1:
         return batch
-    return batch.unflatten(0, (-1, _us.world, _us.share))[:, _us.rank].flatten(0, 1)
+    group = _our_group()
+    return batch.unflatten(0, (-1, group.world, group.share))[:, group.rank].flatten(0, 1)
 
 
 def gather(x: Tensor) -> Tensor:
-    """Everybody's (n, …) → (N, …) in the order in which one process would have them."""
+    """The parts (n, …) of all processes → (N, …), in the order that one process would have."""
     if world() == 1:
         return x
     stacked = _Gather.apply(x)  # (K, n, …)
-    return stacked.unflatten(1, (-1, _us.share)).transpose(0, 1).flatten(0, 2)
+    return stacked.unflatten(1, (-1, _our_group().share)).transpose(0, 1).flatten(0, 2)
 
 
 def mean(x: Tensor) -> Tensor:
-    """The processes' mean of ``x``, the same to the bit on all of them."""
+    """The mean of ``x`` over the processes, identical on all of them."""
     return x if world() == 1 else _Mean.apply(x)
 
 
 def means(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """``mean`` of each, in one message. Layouts stay, as a fused optimizer goes by the gradient's."""
+    """The mean of each tensor over the processes, in one message. Layouts stay: a fused optimizer needs
+    them.
+    """
     if world() == 1:
         return list(tensors)
     pieces = mean(torch.cat([t.reshape(-1) for t in tensors])).split([t.numel() for t in tensors])
@@ -140,13 +150,13 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (vars + (means - mean).square()).mean(0)
 
 
-def agreed(number: int) -> int:
+def largest(number: int) -> int:
     """The largest of the processes' numbers."""
     if world() == 1:
         return number
-    largest = torch.tensor(number)
-    dist.all_reduce(largest, dist.ReduceOp.MAX)
-    return int(largest)
+    found = torch.tensor(number)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)
 
 
 class _Mean(torch.autograd.Function):
@@ -154,7 +164,7 @@ class _Mean(torch.autograd.Function):
     def forward(ctx, x: Tensor) -> Tensor:
         total = x.detach().clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total / _us.world
+        return total / _our_group().world
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
@@ -166,79 +176,65 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        parts = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for _ in range(_us.world)]
+        parts = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for _ in range(_our_group().world)]
         dist.all_gather(parts, x.detach().contiguous())
         return torch.stack(parts)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        return _Mean.apply(gradient)[_us.rank] * _us.world
+        group = _our_group()
+        return _Mean.apply(gradient)[group.rank] * group.world
 
 
-# ---------------------------------------------------------------- joining, and parting
+# ---------------------------------------------------------------- joining and leaving
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Within it this is one of the WORLD_SIZE processes that torchrun started.
+def join_processes() -> Iterator[None]:
+    """Within it, this is one of the WORLD_SIZE processes that torchrun started.
 
-    Rank 0 tells an error that all meet, and what another fails of; who dies or hangs is missed by the others
-    within 20 s, named, and all end.
+    Of several processes that raise the same UserError, one prints it and the others end quietly with status
+    2.
     """
-    global _us
-    _us = _join()
-    life = Heartbeat(_us.store, _us.rank, _us.world)
-    if _us.rank > 0:
+    global _group
+    _group = _join()
+    if _group.rank > 0:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     try:
         yield
-        life.leave("left")
     except UserError as error:
-        life.leave(f"failed {error}")
-        if _us.rank > 0 and not life.speaks():
-            raise SystemExit(2) from None  # rank 0 tells it
-        raise
-    except RuntimeError as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, which saw it too; first the reason
-        message = life.explain()
-        life.leave(f"failed {message or error}")
-        if message is None:
+        if _first_to_fail(str(error)):
             raise
-        if life.speaks():
+        raise SystemExit(2) from None
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
+        message = "the connection to another process was lost; --resume goes on from the last checkpoint"
+        if _first_to_fail(message):
             raise UserError(message) from None
         raise SystemExit(2) from None
-    except BaseException as error:
-        life.leave(f"failed {type(error).__name__} {error}")
-        raise
-    dist.destroy_process_group()
-    _us = None
+    else:
+        dist.destroy_process_group()
+    finally:
+        _group = None
 
 
-def _join() -> Process:
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+def _join() -> Group:
     here, beside = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(here % gpus)
-    # NCCL wants a GPU for each process. gloo does what is on CPUs, and lets processes share a GPU, slowly.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus >= beside else "gloo", timeout=LIMIT)
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    limit = timedelta(minutes=1)
-    store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=limit)
-    prefix = f"gan_ref {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    return Process(rank, world, dist.PrefixStore(prefix, store))
+    store, rank, world = next(dist.rendezvous("env://", timeout=LIMIT))
+    # NCCL wants a GPU for each process. gloo serves CPUs, and lets processes share a GPU, slowly.
+    backend = "cpu:gloo,cuda:nccl" if gpus >= beside else "gloo"
+    dist.init_process_group(backend, store=dist.PrefixStore("gan_ref", store), rank=rank, world_size=world)
+    return Group(rank, world, store)
 
 
-@contextmanager
-def one_first() -> Iterator[None]:
-    """The first process on each machine does what is within, then the others there: they find its cache."""
-    if world() == 1:
-        yield
-        return
-    done = f"machine {os.environ.get('GROUP_RANK', '0')} is ready"
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
-    while not first and not _us.store.check([done]):
-        time.sleep(0.1)
-    yield
-    if first:
-        _us.store.set(done, "")
+def _first_to_fail(message: str) -> bool:
+    """Whether this process is the first to report a failure, which the others then leave to it."""
+    mine = f"{rank()}: {message}"
+    try:
+        return _our_group().store.compare_set("gan_ref failure", "", mine).decode() == mine
+    except RuntimeError:  # the store ended with the process that kept it, and reported why
+        return False

@@ -6,21 +6,28 @@ import pytest
 
 from gan_ref import recipes
 from gan_ref.config import Config
-from gan_ref.training import Run, settle
+from gan_ref.run import Run, choose_settings
 
-SMALL = {"device": "cpu", "precision": "float32", "width": 4, "batch_size": 8, "image_size": 16, "steps": 30}
+SMALL = {"device": "cpu", "precision": "float32", "width": 4, "batch_size": 8, "steps": 30}
 
 of_points = [name for name, recipe in recipes.RECIPES.items() if "labels_per_class" not in recipe.settings]
+QUICK = {("dcgan", "faces"), ("improved", "faces"), ("wgan-gp", "grid25"), ("face-2015-margin", "faces"),
+         ("fisher", "grid25"), ("unrolled", "grid25"), ("semi-supervised", "faces")}  # fmt: skip
 every_pair = pytest.mark.parametrize(
     ("name", "data"),
-    [(name, "faces") for name in recipes.RECIPES] + [(name, "grid25") for name in of_points],
+    [
+        pytest.param(name, data, marks=() if (name, data) in QUICK else pytest.mark.full)
+        for data, names in (("faces", recipes.RECIPES), ("grid25", of_points))
+        for name in names
+    ],
 )
 
 
 def config_of(name: str, data: str, **more) -> Config:
     """The recipe, made small; ``more`` settings win over both."""
-    return Config(**{**recipes.settings(name), "recipe": name, "data": data, **SMALL, **more})
+    size = {} if data in ("ring8", "grid25") else {"image_size": 16}
+    return Config(**{**recipes.settings(name), "recipe": name, "data": data, **SMALL, **size, **more})
 
 
 def run_of(name: str, data: str, **more) -> Run:
-    return Run(*settle(config_of(name, data, **more), progress=False))
+    return Run(*choose_settings(config_of(name, data, **more)))

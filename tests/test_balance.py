@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from toys import batches, play
+from toys import batches, play, play_round
 
 from gan_ref.networks.output import Output
 from gan_ref.techniques import balance
@@ -21,7 +21,7 @@ def turn(on_reals: float, on_fakes: float) -> Turn:
         return -torch.log(torch.expm1(torch.tensor([error, error], dtype=torch.float64)))
 
     real, fake = score(on_reals), -score(on_fakes)
-    return Turn("D", real, fake, Output(real, real), Output(fake, fake), real.sum(), real.sum())
+    return Turn("D", real, fake, Output(real, real), Output(fake, fake), real.sum())
 
 
 def test_errors_are_ds_cross_entropies():
@@ -44,7 +44,7 @@ def test_errors_are_ds_cross_entropies():
     ],
 )
 def test_the_margin_rules_truth_table(on_reals, on_fakes, moves):
-    assert balance.Margin(margin=0.3).allows(turn(on_reals, on_fakes)) == moves
+    assert balance.Margin(margin=0.3).who_moves(turn(on_reals, on_fakes)) == moves
 
 
 @pytest.mark.parametrize("update", [Alternating(), Simultaneous()])
@@ -53,11 +53,11 @@ def test_a_skipped_player_stands_still_with_its_optimizer(update, moves):
     game = play(optimizer=lambda module: torch.optim.Adam(module.parameters(), 0.01))
 
     class Stub(balance.Fixed):
-        def allows(self, d):
+        def who_moves(self, d):
             return moves
 
     before = [[p.clone() for p in player.parameters] for player in (game.d, game.g)]
-    update(game, Stub(), batches())
+    play_round(game, update, batches(), Stub())
     for player, old, moved in zip((game.d, game.g), before, moves):
         assert moved == (not all(torch.equal(a, b) for a, b in zip(old, player.parameters)))
         assert moved == bool(player.optimizer.state)
@@ -67,7 +67,7 @@ def test_a_round_has_as_many_steps_as_the_balance_says():
     game, steps = play(), []
     for player, name in ((game.d, "D"), (game.g, "G")):
         player.optimizer.register_step_post_hook(lambda *_, name=name: steps.append(name))
-    Alternating()(game, balance.Fixed(d_steps=3, g_steps=2), batches())
+    play_round(game, Alternating(), batches(), balance.Fixed(d_steps=3, g_steps=2))
     assert "".join(steps) == "DDDGG"
 
 
@@ -81,9 +81,9 @@ def test_the_player_behind_moves_more_often():
     rule = balance.Dynamic(low=0.3, high=0.65, steps=3)
     assert rule.steps(0) == (1, 1)
     for errors, expected in (((0.9, 0.8), (3, 1)), ((0.1, 0.2), (1, 3)), ((0.5, 0.4), (1, 1))):
-        rule.allows(turn(*errors))
+        rule.who_moves(turn(*errors))
         assert rule.steps(1) == expected
     other = balance.Dynamic()
-    rule.allows(turn(math.log(2), 0.9))
+    rule.who_moves(turn(math.log(2), 0.9))
     other.load_state_dict(rule.state_dict())
     assert other.steps(1) == (3, 1), "what it saw last travels in a checkpoint"

@@ -13,21 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan_ref import compare, imaging
-from gan_ref.compare import Trial, main
+from gan_ref.commands import compare
+from gan_ref.commands.compare import Trial, main
+from gan_ref.files import lock
+from gan_ref.pictures.pages import write_png
 
 TINY = "--width 4 --latent-dim 2 --batch-size 8 --log-every 2 --checkpoint-every 2".split()
 
 
 def trial(out: Path, recipe: str, seed: int, rows: list[dict], failure: str = "", batch: int = 4) -> Trial:
     """A run as train.py leaves it, without the training."""
-    made = Trial(recipe, seed, out / "runs" / f"{recipe}-{seed}", ())
+    made = Trial(recipe, seed, out / "runs" / f"{recipe}-{seed}")
     (made.folder / "samples").mkdir(parents=True)
     if rows:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (made.folder / "metrics.jsonl").write_text(lines + '{"step": 99, "cut o')
         (made.folder / "config.json").write_text(json.dumps({"batch_size": batch, "data": "grid25"}))
-        imaging.write_png(made.folder / "samples" / "000001.png", np.zeros((8, 8, 3), np.uint8))
+        write_png(made.folder / "samples" / "000001.png", np.zeros((8, 8, 3), np.uint8))
     if failure:
         made.failure.write_text(failure + "\n")
     return made
@@ -48,7 +50,7 @@ def test_the_table_has_mean_and_spread_over_the_seeds_that_finished_and_says_why
     r1, wgan, semi = table
     assert r1["modes"] == {"mean": 22.0, "spread": 2.0}
     assert r1["high_quality"] == pytest.approx({"mean": 0.6, "spread": 0.1})
-    assert r1["steps_per_second"] == {"mean": 15.0, "spread": 5.0}  # medians of 10, 20, 250 and of 10
+    assert r1["rounds_per_second"] == {"mean": 15.0, "spread": 5.0}  # medians of 10, 20, 250 and of 10
     assert wgan["seeds"] == 0 and "modes" not in wgan and wgan["failure"] == "step 2: a loss became NaN"
     assert semi["failure"] == "needs labelled images"
     text = (tmp_path / "compare.md").read_text()
@@ -65,16 +67,51 @@ def test_images_are_compared_by_the_three_curves_of_the_face_gan_side_by_side(tm
     names = ("face-2015-bn", "face-2015-margin", "face-2015-l2")
     table = compare.write(tmp_path, [trial(tmp_path, name, 0, rows) for name in names], {})
     assert [line["recipe"] for line in table] == list(names)
-    assert table[0]["fools"]["mean"] == 0.25 and table[0]["steps_per_second"]["mean"] == 2
+    assert table[0]["fools"]["mean"] == 0.25 and table[0]["rounds_per_second"]["mean"] == 2
     from PIL import Image
 
     with Image.open(tmp_path / "compare.png") as picture:
         assert picture.width > 1.5 * picture.height  # three cards in a row
 
 
+@pytest.mark.parametrize(
+    "status, finished",
+    [(2, True), (3, False), (1, False), (-9, False)],
+    ids=["refused or diverged", "full disk", "traceback", "killed"],
+)
+def test_only_a_refused_or_diverged_run_is_not_tried_again(tmp_path, status, finished):
+    ended = trial(tmp_path, "r1", 0, [points(1, 3, 0.1, 40)])
+    (ended.folder / "error.log").write_text("a warning\nerror: it was so\n")
+    line = ended.end(status)
+    assert ended.failure.exists() == finished and ("tries it again" in line) != finished
+    assert "r1, seed 0: modes 3.0" in line and "it was so" in line
+    assert ended.result().get("failure") == ("it was so" if finished else None)
+
+
+def test_a_second_comparison_in_the_same_folder_is_refused(tmp_path, capsys):
+    with lock(tmp_path / ".lock"):
+        assert main(["--recipes", "dcgan", "--data", "ring8", "--out", str(tmp_path)]) != 0
+    error = capsys.readouterr().err
+    assert "another comparison runs" in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.full
+def test_a_comparison_in_which_nothing_succeeds_says_so_and_has_status_1(tmp_path, capsys):
+    command = ["--data", "ring8", "--recipes", "semi-supervised,semi-supervised", "--seeds", "1", *TINY]
+    assert main([*command, "--out", str(tmp_path), "--steps", "4"]) == 1
+    told = capsys.readouterr().out
+    assert (
+        "1 recipes, 1 seeds" in told
+        and "[1/1] semi-supervised, seed 0: stopped: " in told
+        and "again" not in told
+    )
+
+
+@pytest.mark.full
 def test_finished_runs_are_skipped_others_go_on_and_a_recipe_that_cannot_be_is_a_row(tmp_path, capsys):
     out = tmp_path / "out"
-    names = "dcgan,semi-supervised"
+    names = "dcgan,semi-supervised,dcgan"
     command = ["--data", "ring8", "--recipes", names, "--seeds", "1", "--out", str(out), *TINY]
     assert main([*command, "--steps", "4"]) == 0
     told = capsys.readouterr().out
@@ -85,6 +122,7 @@ def test_finished_runs_are_skipped_others_go_on_and_a_recipe_that_cannot_be_is_a
     assert played.stat().st_mtime_ns == before
     assert main([*command, "--steps", "6"]) == 0
     content = json.loads((out / "compare.json").read_text())
+    assert len(content["runs"]) == 2  # a recipe that is named twice counts once
     assert [row["step"] for row in content["runs"] if row["recipe"] == "dcgan"] == [6]
     assert (out / "runs" / "dcgan-0" / "training.gif").exists()
 
@@ -92,10 +130,11 @@ def test_finished_runs_are_skipped_others_go_on_and_a_recipe_that_cannot_be_is_a
     assert "other settings" in capsys.readouterr().err
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_stops_every_run_at_a_checkpoint(tmp_path):
     flags = "--data ring8 --recipes dcgan,lsgan --seeds 1 --jobs 2 --steps 1000000".split()
-    command = [sys.executable, "-m", "gan_ref.compare", *flags, "--out", str(tmp_path), *TINY]
+    command = [sys.executable, "-m", "gan_ref", "compare", *flags, "--out", str(tmp_path), *TINY]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         # a shell's background job ignores SIGINT
@@ -121,7 +160,9 @@ def test_ctrl_c_stops_every_run_at_a_checkpoint(tmp_path):
     "flags, said",
     [
         (("--recipes", "nonsense"), "no recipe"),
-        (("--recipes", "dcgan", "--seeds", "0"), "at least 1"),
+        (("--recipes", "dcgan", "--seeds", "0"), "--seeds must be from 1"),
+        (("--recipes", "dcgan", "--seeds", "1000000000"), "--seeds must be from 1"),
+        (("--recipes", "dcgan", "--jobs", "0"), "--jobs must be from 1"),
         (("--recipes", "dcgan", "--seed", "3"), "--seeds"),
         (("--recipes", "dcgan", "--width", "many"), "width"),
     ],

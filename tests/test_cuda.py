@@ -28,7 +28,7 @@ PLANES += [(3, 3, 64, 64), (2, 2, 256, 256), (1, 3, 255, 253)]
 
 @pytest.fixture(scope="module", autouse=True)
 def kernels():
-    """All of this file is about the kernels: a silent fall-back would make it pass on the torch reference."""
+    """All of this file is about the kernels: a silent fall-back would make it pass on the PyTorch form."""
     choice = extension.choose(may_build=True)
     if choice.implementation != "cuda":
         pytest.fail(f"the kernels are not in use: {choice.reason}")
@@ -149,7 +149,7 @@ def test_derivatives_by_finite_differences():
     assert torch.autograd.gradgradcheck(with_norm(slope=1.0), tensors, **options)
 
 
-def test_derivatives_by_finite_differences_in_float64_which_the_reference_computes():
+def test_derivatives_by_finite_differences_in_float64_by_the_pytorch_form():
     f = features(5, 3, 2, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(ops.minibatch_l1_similarity, f)
     assert torch.autograd.gradgradcheck(ops.minibatch_l1_similarity, f)
@@ -292,8 +292,10 @@ def test_memory_of_the_similarity_does_not_grow_with_pairs():
 
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
 def test_compute_sanitizer_finds_nothing(tool):
-    home = build.cuda_home()
-    sanitizer = shutil.which("compute-sanitizer", path=f"{home}/bin:{os.environ['PATH']}")
+    nvcc = Path(build.find_nvcc() or "").resolve()
+    sanitizer = shutil.which(
+        "compute-sanitizer", path=f"{nvcc.parent}:/usr/local/cuda/bin:{os.environ['PATH']}"
+    )
     if not sanitizer:
         pytest.skip("compute-sanitizer is not installed")
     program = """
@@ -304,10 +306,9 @@ for dtype in (torch.float32, torch.bfloat16):
     ops.minibatch_l1_similarity(f).sum().backward()
     for shape in ((3, 5, 7, 3), (2, 33, 16, 16), (1, 3, 65, 67)):
         for layout in (torch.contiguous_format, torch.channels_last):
-            x = torch.randn(shape, device="cuda",
-            dtype=dtype).contiguous(memory_format=layout).requires_grad_() channels = [torch.rand(shape[1],
-            device="cuda", requires_grad=True) for _ in range(4)] ops.virtual_batch_norm(x, *channels, 7,
-            negative_slope=0.2).sum().backward()
+            x = torch.randn(shape, device="cuda", dtype=dtype).contiguous(memory_format=layout)
+            channels = [torch.rand(shape[1], device="cuda", requires_grad=True) for _ in range(4)]
+            ops.virtual_batch_norm(x.requires_grad_(), *channels, 7, negative_slope=0.2).sum().backward()
 torch.cuda.synchronize()
 """
     command = [sanitizer, "--tool", tool, "--error-exitcode", "9", "--kernel-regex", "kns=gan_ref"]

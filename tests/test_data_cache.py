@@ -15,8 +15,10 @@ from PIL import Image
 
 import gan_ref.data.folder as folder_module
 from gan_ref.data import open_dataset
-from gan_ref.data.cache import Rows, cached, default_directory
+from gan_ref.data.cache import Rows, open_or_build
+from gan_ref.data.dataset import Dataset, Options
 from gan_ref.errors import UserError
+from gan_ref.files import cache_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +39,17 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
+def entries(folder: Path) -> list[Path]:
+    """What a cache holds, without the lock files."""
+    return [path for path in folder.iterdir() if path.suffix != ".lock"]
+
+
+def build(name: str, rows, folder: Path, size: int = 16) -> Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN_REF_CACHE", str(folder))
+        return open_or_build(name, [name], Options(size, 3), rows)
+
+
 def rows(count: int, size: int = 16):
     for i in range(count):
         yield Rows(np.full((10, size, size, 3), i % 256, np.uint8), {"labels": np.full(10, i)})
@@ -48,16 +61,16 @@ def test_the_second_opening_decodes_nothing(images, cache, monkeypatch):
     second = open_dataset(str(images))
     assert np.array_equal(first.samples, second.samples) and np.array_equal(first.labels, second.labels)
     assert isinstance(second.samples, np.memmap) and not second.samples.flags.writeable
-    assert len(list(cache.iterdir())) == 1
+    assert len(entries(cache)) == 1
 
 
 def test_a_changed_source_or_setting_is_another_entry(images, cache):
     open_dataset(str(images))
     open_dataset(str(images), image_size=16)
     open_dataset(str(images), channels=1)
-    assert len(list(cache.iterdir())) == 3
+    assert len(entries(cache)) == 3
     open_dataset(str(images), channels=3)  # what it already was
-    assert len(list(cache.iterdir())) == 3
+    assert len(entries(cache)) == 3
     Image.new("RGB", (40, 40), "white").save(images / "a" / "0.png")
     os.utime(images / "a" / "0.png", (1, 1))
     assert (open_dataset(str(images)).samples[0] == 255).all()
@@ -68,19 +81,19 @@ def test_a_changed_source_or_setting_is_another_entry(images, cache):
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("GAN_REF_CACHE", str(tmp_path / "a"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert default_directory() == tmp_path / "a"
+    assert cache_folder() == tmp_path / "a"
     monkeypatch.delenv("GAN_REF_CACHE")
-    assert default_directory() == tmp_path / "b" / "gan_ref"
+    assert cache_folder() == tmp_path / "b" / "gan_ref"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "c"))
-    assert default_directory() == tmp_path / "c" / ".cache" / "gan_ref"
+    assert cache_folder() == tmp_path / "c" / ".cache" / "gan_ref"
 
 
-@pytest.mark.parametrize("file", ["samples.npy", "labels.npz", "skipped.json"])
+@pytest.mark.parametrize("file", ["samples.npy", "labels.npz"])
 @pytest.mark.parametrize("damage", ["cut", "emptied", "removed", "nonsense"])
 def test_a_damaged_entry_is_built_again(images, cache, file, damage):
     first = np.array(open_dataset(str(images)).samples)
-    (entry,) = cache.iterdir()
+    (entry,) = entries(cache)
     path = entry / file
     if damage == "removed":
         path.unlink()
@@ -91,14 +104,16 @@ def test_a_damaged_entry_is_built_again(images, cache, file, damage):
     assert np.array_equal(again.samples, first) and again.labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(images, tmp_path):
+def test_a_cache_that_cannot_be_written_is_one_line(images, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("GAN_REF_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match="cannot write the cache .*GAN_REF_CACHE"):
-        open_dataset(str(images), cache_dir=tmp_path / "file" / "cache")
+        open_dataset(str(images))
     if os.geteuid():  # nothing is forbidden to root
         (tmp_path / "closed").mkdir(mode=0o500)
+        monkeypatch.setenv("GAN_REF_CACHE", str(tmp_path / "closed"))
         with pytest.raises(UserError, match="Permission denied"):
-            open_dataset(str(images), cache_dir=tmp_path / "closed")
+            open_dataset(str(images))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
@@ -109,10 +124,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(UserError, match="cannot write the cache"):
-            cached("full", ["full"], (16, 16, 3), lambda: rows(100), 1000, tmp_path / "cache")
+            build("full", lambda: rows(100), tmp_path / "cache")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert entries(tmp_path / "cache") == []
 
 
 def test_an_interruption_leaves_nothing(tmp_path):
@@ -121,47 +136,48 @@ def test_an_interruption_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cached("stopped", ["stopped"], (16, 16, 3), interrupted, 100, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+        build("stopped", interrupted, tmp_path / "cache")
+    assert entries(tmp_path / "cache") == []
 
 
 SLOW = """
-import sys, time
-from pathlib import Path
+import os, sys, time
 import numpy as np
-from gan_ref.data.cache import Rows, cached, in_order
+from gan_ref.data.cache import Rows, open_or_build
+from gan_ref.data.dataset import Options
+from gan_ref.data.workers import in_order
+
+os.environ["GAN_REF_CACHE"] = sys.argv[1]
 
 def rows():
     for _ in in_order(time.sleep, [0.01] * 1000, 2):
         print("row", flush=True)
         yield Rows(np.zeros((10, 16, 16, 3), np.uint8))
 
-cached("slow", ["slow"], (16, 16, 3), rows, 10_000, Path(sys.argv[1]))
+open_or_build("slow", ["slow"], Options(16, 3), rows)
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the child processes in /proc")
-def test_kill_9_leaves_no_entry_and_no_process_and_its_remains_are_swept_up(tmp_path):
+def test_kill_9_leaves_no_entry_and_no_process_and_its_remains_are_overwritten(tmp_path):
     folder = tmp_path / "cache"
-    build = subprocess.Popen([sys.executable, "-c", SLOW, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
-    build.stdout.readline()
-    children = Path(f"/proc/{build.pid}/task/{build.pid}/children").read_text().split()
+    process = subprocess.Popen([sys.executable, "-c", SLOW, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) >= 2
-    build.send_signal(signal.SIGKILL)
-    build.wait()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     deadline = time.monotonic() + 10
     while any(alive(pid) for pid in children) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in children)
 
-    (left,) = folder.iterdir()
-    assert left.name.startswith("building-")
-    cached("new", ["new"], (16, 16, 3), lambda: rows(2), 20, folder)
-    assert left.exists()  # it might still be somebody's
-    for item in (*left.iterdir(), left):
-        os.utime(item, (time.time() - 7200,) * 2)
-    cached("newer", ["newer"], (16, 16, 3), lambda: rows(2), 20, folder)
-    assert not left.exists() and len(list(folder.iterdir())) == 2
+    (left,) = entries(folder)
+    assert left.name.startswith(".") and left.suffix == ".part"
+    again = build("slow", lambda: rows(2), folder)
+    (entry,) = entries(folder)
+    assert len(again) == 20 and not left.exists() and not entry.name.startswith(".")
 
 
 def alive(pid: str) -> bool:
@@ -171,30 +187,30 @@ def alive(pid: str) -> bool:
         return False
 
 
-def test_two_processes_may_build_at_once(images, tmp_path):
-    code = "import sys; from gan_ref.data import open_dataset; print(open_dataset(sys.argv[1]).samples.sum())"
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(images)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"GAN_REF_CACHE": str(tmp_path / "cache")},
-        )
-        for _ in range(2)
-    ]
-    sums = [process.communicate()[0] for process in both]
-    assert sums[0] == sums[1] != b"" and [process.returncode for process in both] == [0, 0]
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+BUILD = """
+import os, sys, time
+import numpy as np
+from gan_ref.data.cache import Rows, open_or_build
+from gan_ref.data.dataset import Options
+
+os.environ["GAN_REF_CACHE"] = sys.argv[1]
+
+def rows():
+    print("built", end=" ", flush=True)
+    time.sleep(0.5)
+    yield Rows(np.full((10, 16, 16, 3), 7, np.uint8))
+
+print(open_or_build("one", ["one"], Options(16, 3), rows).samples.sum())
+"""
 
 
-def test_whoever_comes_second_uses_the_first_s_entry(tmp_path):
-    def overtaken():
-        yield from rows(2)
-        first.append(cached("same", ["same"], (16, 16, 3), lambda: rows(2), 20, tmp_path))
-
-    first = []
-    second = cached("same", ["same"], (16, 16, 3), overtaken, 20, tmp_path)
-    assert second.samples.filename == first[0].samples.filename and len(list(tmp_path.iterdir())) == 1
+@pytest.mark.full
+def test_of_two_processes_one_builds_and_the_other_waits(tmp_path):
+    command = [sys.executable, "-c", BUILD, str(tmp_path / "cache")]
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = sorted(process.communicate()[0] for process in both)
+    assert printed == ["53760\n", "built 53760\n"]
+    assert len(entries(tmp_path / "cache")) == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="resident memory is read from /proc")
@@ -207,8 +223,8 @@ def test_building_needs_no_more_memory_for_more_images(tmp_path):
                 seen.append(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
             yield chunk
 
-    entry = cached("large", ["large"], (128, 128, 3), watched, 4000, tmp_path)
-    assert entry.samples.shape == (4000, 128, 128, 3) and entry.labels["labels"][-1] == 399
+    entry = build("large", watched, tmp_path, size=128)
+    assert entry.samples.shape == (4000, 128, 128, 3) and entry.labels[-1] == 399
     assert max(seen) - seen[0] < 30e6
 
 

@@ -22,7 +22,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options) -> io.BytesIO:
 
 def scene(width: int = 64, height: int = 48) -> Image.Image:
     """A smooth picture in which every corner differs."""
-    y, x = np.mgrid[0:1 : height * 1j, 0:1 : width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     return Image.fromarray(np.stack([255 * x, 255 * y, 255 * (1 - x) * (1 - y)], axis=-1).astype(np.uint8))
 
 
@@ -162,6 +162,29 @@ def test_a_header_that_declares_billions_of_pixels_is_refused_unread():
         file += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
     with pytest.raises(Image.DecompressionBombError):
         decode(io.BytesIO(file), 32, 3)
+
+
+def test_sixteen_bits_are_scaled_in_a_picture_that_is_cropped():
+    big_endian = np.tile(np.array([[0, 257 * 99, 65535]], ">u2").repeat(16, axis=1), (16, 1))
+    file = io.BytesIO(b"P5 48 16 65535\n" + big_endian.tobytes())
+    assert (decode(file, 16, 1) == 99).all()
+
+
+def test_a_png_that_would_take_gigabytes_is_refused_unread():
+    for mode in ("I;16", "RGB"):
+        header = struct.pack(">IIBBBBB", 13_000, 13_000, 16, 0 if mode == "I;16" else 2, 0, 0, 0)
+        file = b"\x89PNG\r\n\x1a\n"
+        for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")):
+            file += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        with pytest.warns(Image.DecompressionBombWarning), pytest.raises(ValueError, match="13000×13000"):
+            decode(io.BytesIO(file), 32, 3)
+
+
+@pytest.mark.full
+def test_a_jpeg_may_be_larger_since_it_is_reduced_while_it_is_decoded():
+    with pytest.warns(Image.DecompressionBombWarning):
+        large = decode(saved(Image.new("L", (12_000, 12_000), 77), "JPEG"), 32, 1)
+    assert (large == 77).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM", "WEBP"])

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import pickle
+import socket
 import struct
 import zipfile
 import zlib
@@ -55,7 +56,7 @@ def refused(source: Path | str, *words: str, **settings) -> None:
     message = str(caught.value)
     assert "\n" not in message and all(word in message for word in words), message
     cache = Path(os.environ["GAN_REF_CACHE"])
-    assert not cache.is_dir() or not list(cache.iterdir())
+    assert not cache.is_dir() or all(path.suffix == ".lock" for path in cache.iterdir())
 
 
 # Image files --------------------------------------------------------------------------------------
@@ -125,25 +126,94 @@ def test_names_may_have_spaces_quotes_newlines_and_any_bytes(folder):
     data.notice().encode()  # prints anywhere
 
 
-def test_links_are_followed_but_never_in_a_circle(folder, tmp_path):
+@pytest.fixture
+def linked(folder, tmp_path) -> Path:
+    """A folder with links to itself, to nowhere, and twice to a picture elsewhere."""
     (folder / "sub").mkdir()
     (folder / "sub" / "loop").symlink_to(folder, target_is_directory=True)
     (folder / "self.png").symlink_to(folder / "self.png")
     (folder / "nowhere.png").symlink_to(folder / "missing.png")
+    (folder / "other.png").symlink_to(folder / "good.png")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "linked.png").write_bytes(picture("PNG"))
     (folder / "twice").symlink_to(elsewhere)
     (folder / "thrice").symlink_to(elsewhere)
-    data = open_dataset(str(folder))
-    assert len(data) == 2
-    assert sorted(line.split(":")[0] for line in data.skipped) == ["nowhere.png", "self.png"]
+    (folder / "file.png").symlink_to(elsewhere / "linked.png")
+    return folder
+
+
+def test_links_are_followed_within_the_folder_but_not_out_of_it(linked):
+    data = open_dataset(str(linked))
+    assert len(data) == 2  # good.png and other.png
+    names = [line.split(":")[0] for line in data.skipped]
+    assert names == ["file.png", "nowhere.png", "self.png", "thrice", "twice"] and data.skipped_count == 5
+    assert "--follow-links" in data.skipped[0]
+
+
+def test_links_out_of_the_folder_are_followed_on_demand_but_never_in_a_circle(linked):
+    data = open_dataset(str(linked), follow_links=True)
+    assert len(data) == 4 and [line.split(":")[0] for line in data.skipped] == ["nowhere.png", "self.png"]
+
+
+def test_the_folder_itself_may_be_a_link(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    assert open_dataset(str(tmp_path / "link")).skipped_count == 0
+
+
+def test_links_out_of_the_folder_do_not_spoil_its_classes(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "x.png").write_bytes(picture("PNG"))
+    (tmp_path / "data" / "c").symlink_to(tmp_path)
+    data = open_dataset(str(tmp_path / "data"))
+    assert data.classes == ("a", "b") and data.labels.tolist() == [0, 1] and data.skipped_count == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_cannot_be_read_is_named_itself(folder):
+    (folder / "closed").mkdir(mode=0)
+    assert "closed: cannot read the folder" in open_dataset(str(folder)).notice()
+    folder.chmod(0)
+    try:
+        refused(folder, f"cannot read the folder {folder}:")
+    finally:
+        folder.chmod(0o700)
+
+
+def test_damaged_tiffs_are_named_in_silence(folder, capfd):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "TIFF", compression="tiff_lzw")
+    content = bytearray(file.getvalue())
+    content[500:600] = b"\xff" * 100  # libtiff complains of this by itself
+    (folder / "bad.tif").write_bytes(content)
+    assert open_dataset(str(folder)).skipped_count == 1
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_named_like_an_image_is_not_waited_for(folder):
     os.mkfifo(folder / "pipe.png")
     assert open_dataset(str(folder)).skipped_count == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize(
+    "name",
+    ["a.npy", "a.npz", "a.zip", "d/train-images-idx3-ubyte", "d/train-images-idx3-ubyte.gz", "d/data_batch_1",
+     "d/data_batch_1.bin"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_pipe_or_a_socket_is_refused_at_once(tmp_path, monkeypatch, name, kind):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    monkeypatch.chdir(path.parent)  # the name of a socket is short
+    if kind == "pipe":
+        os.mkfifo(path.name)
+    else:
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    refused(path.parent if path.parent != tmp_path else path, path.name, "not a regular file")
 
 
 # Archives -----------------------------------------------------------------------------------------
@@ -312,6 +382,13 @@ def test_a_pickle_that_runs_a_program_does_not(tmp_path, protocol):
         pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [1 << 70]}, protocol=2),
         pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, protocol=2),
         pickle.dumps({"data": [0] * 3072, "labels": [0]}, protocol=2),
+        b"\x80\x02N" + b"r" + struct.pack("<I", 1 << 31) + b".",  # C's unpickler would fill 34 GB for this
+        b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b".",
+        b"\x80\x02}()" + b"\x85" * 300_000 + b"Nu.",  # to hash this overflows the stack
+        b"\x80\x04\x8f()" + b"\x85" * 300_000 + b"\x90.",
+        b"\x80\x02cnumpy\nndarray\n}(U\x01aK\x01ub.",
+        b"\x80\x02cnumpy\ndtype\nN}(U\x08__init__K\x01u\x86b.",
+        b"\x80\x02cnumpy\ndtype\n)\x81.",
     ],
 )
 def test_a_pickle_of_anything_but_a_batch_is_an_error(tmp_path, program):
@@ -376,7 +453,74 @@ def test_an_array_that_declares_more_than_it_holds_is_an_error(tmp_path, name):
     refused(tmp_path / name, name)
 
 
-@pytest.mark.parametrize("labels", [np.zeros(3, np.int64), np.zeros(4), np.array([None] * 4)])
-def test_labels_that_do_not_fit_are_an_error(tmp_path, labels):
+@pytest.mark.parametrize(
+    "labels, words",
+    [
+        (np.zeros(3, np.int64), "4 integers"),
+        (np.zeros(4), "4 integers"),
+        (np.array([None] * 4), "Object arrays cannot be loaded"),
+    ],
+)
+def test_labels_that_do_not_fit_are_an_error(tmp_path, labels, words):
     np.savez(tmp_path / "set.npz", images=np.zeros((4, 16, 16, 3), np.uint8), labels=labels)
-    refused(tmp_path / "set.npz", "4 integers")
+    refused(tmp_path / "set.npz", words)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["set.npy", "set.npz"])
+def test_a_huge_picture_in_an_array_is_refused_unread(tmp_path, name):
+    file = io.BytesIO()
+    declared = {"descr": "|u1", "fortran_order": False, "shape": (1, 9_000, 9_000, 1)}
+    np.lib.format.write_array_header_1_0(file, declared)
+    if name == "set.npy":
+        (tmp_path / name).write_bytes(file.getvalue())
+        os.truncate(tmp_path / name, len(file.getvalue()) + 9_000**2)
+        refused(tmp_path / name, "pixels")
+    else:
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("images.npy", file.getvalue() + bytes(9_000**2))
+        refused(tmp_path / name, "pixels")
+
+
+def open_or_refuse(path: Path) -> bool:
+    """Open a file; True if it is refused, in one line."""
+    try:
+        open_dataset(str(path), image_size=16)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return True
+    return False
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed])
+def test_any_damaged_byte_of_an_array_is_read_or_refused_in_one_line(tmp_path, save):
+    path = tmp_path / ("set.npy" if save is np.save else "set.npz")
+    images = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    save(path, images) if save is np.save else save(path, images=images, labels=np.arange(3))
+    whole = path.read_bytes()
+    rng, refusals = np.random.default_rng(0), 0
+    for _ in range(400):
+        content = bytearray(whole)
+        content[rng.integers(min(len(content), 700))] = rng.integers(256)
+        path.write_bytes(content)
+        refusals += open_or_refuse(path)
+    assert 30 < refusals < 400
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "data_batch_1", "data_batch_1.bin"])
+def test_any_damaged_byte_of_a_published_set_is_read_or_refused_in_one_line(tmp_path, name):
+    (tmp_path / "data").mkdir()
+    if name == "data_batch_1":
+        data = np.zeros((3, 3072), np.uint8)
+        whole = pickle.dumps({b"labels": [1, 2, 3], b"data": data}, protocol=2)
+    else:
+        whole = bytes(3073 * 3) if name.endswith("bin") else idx((3, 8, 8), 192)
+    rng, refusals = np.random.default_rng(0), 0
+    for _ in range(300):
+        content = bytearray(whole)
+        content[rng.integers(min(len(content), 250))] = rng.integers(256)
+        (tmp_path / "data" / name).write_bytes(content)
+        refusals += open_or_refuse(tmp_path / "data")
+    assert refusals or name.endswith("bin")

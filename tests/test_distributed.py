@@ -17,10 +17,11 @@ import pytest
 import torch
 
 from gan_ref import checkpoint, distributed, recipes
+from gan_ref.commands.train import main
 from gan_ref.config import Config
 from gan_ref.data import Batches, Dataset
-from gan_ref.train import main
-from gan_ref.training import Run, settle
+from gan_ref.loop import play_round
+from gan_ref.run import Run, choose_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
@@ -33,8 +34,8 @@ LIKE_ANOTHER = ("face-2015-bn", "feature-matching-sum", "label-smoothing", "hist
 GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if name not in LIKE_ANOTHER} | {
     "noise everywhere": {"norm_g": "none", "norm_d": "virtual", "d_noise": 0.1, "d_dropout": 0.2,
                          "flip": True, "instance_noise": "InstanceNoise(sigma=0.1)"},
-    "a gradient of gradients through batch norm": {"penalties": ("R1",)},
-    "a gradient of gradients through similarities": {"penalties": ("R1",), "norm_d": "none",
+    "a gradient of gradients through batch norm": {"update": "Consensus(weight=0.1)"},
+    "a gradient of gradients through similarities": {"update": "Consensus(weight=0.1)", "norm_d": "none",
                                                      "minibatch_discrimination": True},
     "whoever moves depends on the errors": {"balance": "Dynamic(low=0.5, high=0.6)"},
     "points, and noise in D": {"data": "grid25", "d_noise": 0.1},
@@ -47,11 +48,10 @@ def losses(name: str, images: str) -> list[list[float]]:
     settings = {"data": images, **GAMES[name], **SMALL}
     if settings.get("labels_per_class"):
         settings["labels_per_class"] = 5
-    run = Run(*settle(Config(**settings), progress=False))
+    run = Run(*choose_settings(Config(**settings)))
     seen = []
     for _ in range(ROUNDS):
-        d, g = run.play()
-        run.game.end_round(d, g)
+        d, g = play_round(run)
         weights = [p.detach().double().abs().sum() for p in (*run.game.d.parameters, *run.game.g.parameters)]
         seen.append([float(x.detach()) for x in (d.loss, g.loss, *weights)])
     return seen
@@ -74,7 +74,7 @@ def environment(rank: int, port: str) -> dict[str, str]:
 
 def play_all(rank: int, port: str, images: str, results) -> None:
     os.environ.update(environment(rank, port))
-    with distributed.joined():
+    with distributed.join_processes():
         results.put((rank, {name: losses(name, images) for name in GAMES}))
 
 
@@ -122,7 +122,7 @@ def settings(images: str, folder: Path, *more: str) -> list[str]:
 
 def play(images: str, folder: Path, *more: str) -> list[subprocess.Popen]:
     """The command as two processes, each with the environment that torchrun would give it."""
-    command = [sys.executable, "-c", "from gan_ref.train import main; raise SystemExit(main())"]
+    command = [sys.executable, "-c", "from gan_ref.commands.train import main; raise SystemExit(main())"]
     arguments, port = settings(images, folder, *more), free_port()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [

@@ -1,31 +1,19 @@
-"""Scores against closed forms, numerical standards, and what their papers say."""
+"""Metrics against closed forms, numerical standards, and what their papers say."""
 
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from gan_ref.evaluation import (
-    Moments,
-    birthday_support,
-    closest_pair,
-    frechet_distance,
-    frechet_distance_from_moments,
-    inception_score,
-    kernel_distance,
-    mixture_coverage,
-    mode_coverage,
-    nearest_neighbours,
-    precision_recall,
-    twin_distance,
-)
-from gan_ref.evaluation.kernel import mmd2
-from gan_ref.evaluation.support import _poisson_interval
+from gan_ref.evaluation.frechet import frechet_distance
+from gan_ref.evaluation.inception_score import inception_score
+from gan_ref.evaluation.kernel import kernel_distance, mmd2
+from gan_ref.evaluation.manifold import precision_recall
+from gan_ref.evaluation.modes import mixture_coverage, mode_coverage
+from gan_ref.evaluation.neighbours import closest_pair, nearest_neighbours
+from gan_ref.evaluation.support import _poisson_interval, birthday_support, twin_distance
 
 
 @pytest.fixture
@@ -130,20 +118,6 @@ def test_frechet_agrees_with_the_general_matrix_square_root(rng):
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-def test_moments_do_not_depend_on_the_batches(rng):
-    x = (rng.normal(size=(1000, 9)) * np.linspace(1, 5, 9) + 1e4).astype(np.float32)  # invites cancellation
-    moments = Moments()
-    for batch in np.split(x, [1, 2, 130, 700]):
-        moments.update(batch)
-    assert moments.count == 1000
-    exact = x.astype(np.float64)
-    np.testing.assert_allclose(moments.mean, exact.mean(0), rtol=1e-14)
-    np.testing.assert_allclose(moments.cov, np.cov(exact, rowvar=False), rtol=1e-10, atol=1e-10)
-    other = rng.normal(size=(50, 9))
-    streamed = frechet_distance_from_moments(moments, Moments(other))
-    assert streamed == pytest.approx(frechet_distance(x, other), rel=1e-12)
-
-
 def test_features_that_do_not_fit_are_refused(rng):
     with pytest.raises(ValueError, match="same number of features"):
         frechet_distance(rng.normal(size=(9, 4)), rng.normal(size=(9, 5)))
@@ -151,8 +125,6 @@ def test_features_that_do_not_fit_are_refused(rng):
         frechet_distance(rng.normal(size=(1, 4)), rng.normal(size=(9, 4)))
     with pytest.raises(ValueError, match="finite"):
         frechet_distance(np.full((9, 4), np.nan), rng.normal(size=(9, 4)))
-    with pytest.raises(ValueError, match="columns"):
-        Moments(np.ones((3, 4))).update(np.ones((3, 5)))
 
 
 # Kernel distance
@@ -333,25 +305,3 @@ def test_precision_and_recall_agree_with_torch_fidelity(rng):
     real, fake = rng.normal(size=(300, 6)), rng.normal(size=(300, 6)) * 0.8 + 0.2
     theirs = metric.calculate_precision_recall_full(torch.tensor(fake), torch.tensor(real), 3)
     assert precision_recall(real, fake) == pytest.approx(theirs)
-
-
-# Memory
-
-
-@pytest.mark.skipif(not os.environ.get("GAN_REF_SLOW"), reason="set GAN_REF_SLOW=1: takes a minute and 1 GB")
-def test_fifty_thousand_samples_of_2048_features_fit_in_one_gigabyte():
-    code = """
-import resource, numpy as np
-from gan_ref.evaluation import Moments, frechet_distance_from_moments
-rng, sets = np.random.default_rng(0), (Moments(), Moments())
-for moments in sets:
-    for _ in range(50):
-        moments.update(rng.normal(size=(1000, 2048)).astype(np.float32))
-print(frechet_distance_from_moments(*sets), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-"""
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    distance, megabytes = map(float, out.split())
-    # ¼E‖Σ_a − Σ_b‖² + E‖μ_a − μ_b‖² for two samples of one unit Gaussian, to first order in 1/n
-    f, n = 2048, 50000
-    assert distance == pytest.approx(f * (f + 1) / (2 * n) + 2 * f / n, rel=0.01)
-    assert megabytes < 1024

@@ -1,4 +1,4 @@
-"""The classifier whose features and probabilities the scores are made of, and the scores made of them."""
+"""The classifier whose features and probabilities the metrics are made of, and the metrics made of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gan_ref.data import open_dataset
 from gan_ref.data.dataset import Dataset
 from gan_ref.errors import UserError
 from gan_ref.evaluation import inception
-from gan_ref.evaluation.classifier import cached_classifier, train_classifier
+from gan_ref.evaluation.classifier import default_steps, open_classifier, train_classifier
+from gan_ref.evaluation.metrics import SampleMetrics, describe_collapse, merit
 from gan_ref.evaluation.report import draw_report, make_report, table, text
-from gan_ref.evaluation.scores import Scorer, collapsed, merit
 
 STEPS = 25
 
@@ -45,16 +45,18 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def scorer(data, folder):
-    short = functools.partial(cached_classifier, steps=STEPS)
+def metrics(data, folder):
+    short = functools.partial(open_classifier, steps=STEPS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gan_ref.evaluation.scores.cached_classifier", short)
-        yield Scorer(data, count=100, cache_dir=folder, progress=False)
+        patch.setattr("gan_ref.evaluation.metrics.open_classifier", short)
+        patch.setenv("GAN_REF_CACHE", str(folder))
+        yield SampleMetrics(data, count=100)
 
 
+@pytest.mark.full
 def test_it_learns_every_labelling_and_says_how_well_on_images_it_never_saw():
     images, labels = stripes(400)
-    classifier = train_classifier(images, labels, *stripes(100, seed=1), steps=STEPS)
+    classifier = train_classifier(images, labels, stripes(100, seed=1), steps=STEPS)
     assert classifier.classes == {"class": 4, "shade": 2} and classifier.held_out == 100
     unseen, truth = stripes(200, seed=2)
     features, probabilities = classifier(unseen)
@@ -94,7 +96,8 @@ def test_features_of_a_sample_do_not_depend_on_its_batch():
 
 def test_it_is_trained_once_and_a_damaged_file_is_made_anew(tmp_path, monkeypatch):
     images, labels = stripes(120)
-    classifier = functools.partial(cached_classifier, images, steps=2, cache_dir=tmp_path, progress=False)
+    monkeypatch.setenv("GAN_REF_CACHE", str(tmp_path))
+    classifier = functools.partial(open_classifier, images, steps=2)
     first = classifier(labels)
     (file,) = tmp_path.iterdir()
     with monkeypatch.context() as patch:
@@ -108,81 +111,89 @@ def test_it_is_trained_once_and_a_damaged_file_is_made_anew(tmp_path, monkeypatc
     assert len(list(tmp_path.iterdir())) == 2  # other labels, another classifier
 
 
-def test_a_cache_that_cannot_be_written_says_so(tmp_path):
+def test_few_images_get_forty_passes_and_many_get_eight():
+    assert default_steps(270) == 84 and default_steps(1280) == 400 == default_steps(6400)
+    assert default_steps(20_000) == 1250 and default_steps(10**6) == 3000 and default_steps(2) == 1
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
+    monkeypatch.setenv("GAN_REF_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="GAN_REF_CACHE"):
-        cached_classifier(*stripes(40), steps=1, cache_dir=tmp_path / "file", progress=False)
+        open_classifier(*stripes(40), steps=1)
 
 
-# Scores
+# Metrics
 
 
-def test_real_data_scores_best_and_each_defect_lowers_its_own_score(scorer):
-    real, rng = scorer.reference, np.random.default_rng(0)
+def test_real_data_measures_best_and_each_defect_lowers_its_own_metric(metrics):
+    real, rng = metrics.reference, np.random.default_rng(0)
     assert real["modes"] == 4 and real["inception"] > 3 and real["reverse_kl"] < 0.15
-    fresh = stripes(scorer.count, seed=9)[0]
-    good = scorer(fresh)
-    assert collapsed(good, real) is None
+    fresh = stripes(metrics.count, seed=9)[0]
+    good = metrics(fresh)
+    assert describe_collapse(good, real) is None
     assert abs(good["kernel"]) < 4 * good["kernel_error"] + 4 * real["kernel_error"]
 
-    noisy = scorer(np.clip(fresh + rng.normal(0, 60, fresh.shape), 0, 255).astype(np.uint8))
+    noisy = metrics(np.clip(fresh + rng.normal(0, 60, fresh.shape), 0, 255).astype(np.uint8))
     assert noisy["frechet"] > 3 * good["frechet"] and noisy["precision"] < good["precision"]
     assert merit(noisy) < merit(good)
 
     one_mode = stripes(2000, seed=9)
-    one_mode = scorer(one_mode[0][one_mode[1]["class"] == 2][: scorer.count])
+    one_mode = metrics(one_mode[0][one_mode[1]["class"] == 2][: metrics.count])
     assert one_mode["modes"] == 1 and one_mode["inception"] < 1.3
     assert one_mode["recall"] < 0.5 * good["recall"]
     assert one_mode["reverse_kl"] == pytest.approx(np.log(4), abs=0.4)
 
 
-def test_collapse_is_under_a_fifth_of_the_data(scorer):
-    same = np.repeat(scorer.held_out[:1], scorer.count, 0)
-    assert "apart" in collapsed(scorer(same), scorer.reference)
+def test_collapse_is_under_a_fifth_of_the_data(metrics):
+    same = np.repeat(metrics.held_out[:1], metrics.count, 0)
+    assert "apart" in describe_collapse(metrics(same), metrics.reference)
     reference = {"modes": 10, "diversity": 5.0}
-    assert collapsed({"modes": 2, "diversity": 1.0}, reference) is None
-    assert collapsed({"modes": 1, "diversity": 5.0}, reference) == "samples cover 1 modes, the data 10"
-    assert "0.99 apart" in collapsed({"modes": 10, "diversity": 0.99}, reference)
-    assert collapsed({"diversity": float("nan")}, reference)
+    assert describe_collapse({"modes": 2, "diversity": 1.0}, reference) is None
+    assert (
+        describe_collapse({"modes": 1, "diversity": 5.0}, reference) == "samples cover 1 modes, the data 10"
+    )
+    assert "0.99 apart" in describe_collapse({"modes": 10, "diversity": 0.99}, reference)
+    assert describe_collapse({"diversity": float("nan")}, reference)
 
 
-def test_points_are_scored_by_their_modes():
-    scorer = Scorer(open_dataset("ring8"), open_dataset("ring8", split="test"), count=1000)
-    assert scorer.reference["modes"] == 8 and scorer.reference["high_quality"] > 0.97
-    one = scorer(np.repeat(scorer.held_out[:1], 1000, 0))
+def test_points_are_measured_by_their_modes():
+    metrics = SampleMetrics(open_dataset("ring8"), open_dataset("ring8", split="test"), count=1000)
+    assert metrics.reference["modes"] == 8 and metrics.reference["high_quality"] > 0.97
+    one = metrics(np.repeat(metrics.held_out[:1], 1000, 0))
     assert one["modes"] == 1 and one["reverse_kl"] == pytest.approx(np.log(8))
-    assert collapsed(one, scorer.reference) and merit(one) < merit(scorer.reference)
-    assert collapsed(scorer(np.full((10, 2), np.nan)), scorer.reference)
+    assert describe_collapse(one, metrics.reference) and merit(one) < merit(metrics.reference)
+    assert describe_collapse(metrics(np.full((10, 2), np.nan)), metrics.reference)
 
 
-def test_without_labels_scores_over_a_classifier_are_refused_with_the_reason(data):
-    scorer = Scorer(Dataset("plain", data.samples), count=100, progress=False)
-    assert set(scorer.reference) == {"pixel_precision", "pixel_recall", "diversity"}
-    report = make_report(scorer, stripes(100, seed=4)[0])
+def test_without_labels_there_are_no_metrics_over_a_classifier_and_the_report_says_why(data):
+    metrics = SampleMetrics(Dataset("plain", data.samples), count=100)
+    assert set(metrics.reference) == {"pixel_precision", "pixel_recall", "diversity"}
+    report = make_report(metrics, stripes(100, seed=4)[0])
     assert "no labels" in report["features"]["from"] and "no Fréchet" in report["features"]["from"]
     assert {"support", "nearest_training_image"} <= set(report)
 
 
 def test_too_few_real_samples_are_an_error_of_the_user():
     with pytest.raises(UserError, match="too few"):
-        Scorer(Dataset("plain", stripes(30)[0]), progress=False)
+        SampleMetrics(Dataset("plain", stripes(30)[0]))
 
 
 # Report
 
 
-def test_the_report_sets_real_data_beside_the_samples(scorer, tmp_path):
-    samples = stripes(scorer.count, seed=5)[0]
-    samples[0] = scorer.dataset.samples[17]  # memorised
+def test_the_report_sets_real_data_beside_the_samples(metrics, tmp_path):
+    samples = stripes(metrics.count, seed=5)[0]
+    samples[0] = metrics.dataset.samples[17]  # memorised
     samples[1] = samples[2]  # repeated
-    report = make_report(scorer, samples)
-    assert report["real"]["held_out"] == scorer.count and "training data" in report["real"]["from"]
+    report = make_report(metrics, samples)
+    assert report["real"]["held_out"] == metrics.count and "training data" in report["real"]["from"]
     assert report["support"]["samples"]["closest"] == [1, 2, 0.0]
     assert report["nearest_training_image"]["real"]["median_distance"] > 0, "nobody is their own neighbour"
     said = text(report)
     assert all(label in said for label, *_ in table(report))
     assert "shade 1" in said, "an accuracy per labelling"
-    figure = draw_report(report, scorer, samples)
+    figure = draw_report(report, metrics, samples)
     figure.savefig(tmp_path / "report.png", dpi=40)
     assert (tmp_path / "report.png").stat().st_size > 10_000
 
@@ -191,7 +202,7 @@ def test_inception_without_weights_or_with_a_wrong_file_is_one_clear_line(tmp_pa
     with pytest.raises(UserError, match="no Inception weights at .*download https.* --inception FILE"):
         inception.load_inception(tmp_path / "none.pth")
     (tmp_path / "wrong.pth").write_bytes(b"no weights")
-    with pytest.raises(UserError, match="pip install|does not hold"):
+    with pytest.raises(UserError, match="pip install|not a file of the Inception weights"):
         inception.load_inception(tmp_path / "wrong.pth")
 
 
@@ -206,22 +217,22 @@ def test_inception_features_have_the_published_shapes(tmp_path):
     assert features.shape == (3, 2048) and probabilities["imagenet"].shape == (3, 1008)
 
 
-# The accuracies that the scores rely on
+# The accuracies that the metrics rely on
 
 
-def full_scorer(source: str, cache: Path) -> Scorer:
-    quietly = {"cache_dir": cache, "progress": False}
-    return Scorer(*(open_dataset(source, 32, split=name, **quietly) for name in ("train", "test")), **quietly)
+def full_metrics(source: str) -> SampleMetrics:
+    return SampleMetrics(*(open_dataset(source, 32, split=name) for name in ("train", "test")))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("GAN_REF_DATA"), reason="set GAN_REF_DATA to where mnist10k/ is")
 def test_accuracy_on_mnist(tmp_path):
-    scorer = full_scorer(str(Path(os.environ["GAN_REF_DATA"]) / "mnist10k"), tmp_path)
-    assert scorer.classifier.held_out == 2000 and scorer.classifier.accuracy["class"] >= 0.97
+    metrics = full_metrics(str(Path(os.environ["GAN_REF_DATA"]) / "mnist10k"))
+    assert metrics.classifier.held_out == 2000 and metrics.classifier.accuracy["class"] >= 0.97
 
 
-@pytest.mark.skipif(not os.environ.get("GAN_REF_SLOW"), reason="set GAN_REF_SLOW=1: takes a minute")
+@pytest.mark.slow
 def test_accuracy_on_the_factors_of_faces(tmp_path):
-    scorer = full_scorer("faces", tmp_path)
-    accuracy = scorer.classifier.accuracy
-    assert all(accuracy[factor] >= 0.98 for factor in scorer.dataset.factors), accuracy
+    metrics = full_metrics("faces")
+    accuracy = metrics.classifier.accuracy
+    assert all(accuracy[factor] >= 0.98 for factor in metrics.dataset.factors), accuracy

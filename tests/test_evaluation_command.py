@@ -1,22 +1,24 @@
-"""`python -m gan_ref.evaluate` from a checkpoint to its report, and what it says when it cannot."""
+"""`python -m gan_ref evaluate` from a checkpoint to its report, and what it says when it cannot."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from gan_ref import checkpoint
+from gan_ref.commands.evaluate import main
 from gan_ref.config import Config
-from gan_ref.evaluate import main
-from gan_ref.training import Run, settle
+from gan_ref.run import Run, choose_settings
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run on ring8 that has not taken a step."""
     folder = tmp_path_factory.mktemp("run")
-    checkpoint.save(folder / "checkpoint.pt", Run(*settle(Config(data="ring8", width=8))).state_dict())
+    settings = choose_settings(Config(data="ring8", width=8))
+    checkpoint.save(folder / "checkpoint.pt", Run(*settings).state_dict())
     return folder
 
 
@@ -25,8 +27,8 @@ def test_a_run_gets_its_report(run, capsys):
     said = capsys.readouterr().out
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert report["samples"] == 300 and report["step"] == 0 and report["data"] == "ring8"
-    assert report["scores"]["real"]["modes"] == 8 and report["scores"]["real"]["high_quality"] > 0.95
-    assert report["scores"]["samples"]["high_quality"] < 0.05  # nothing has been learned
+    assert report["metrics"]["real"]["modes"] == 8 and report["metrics"]["real"]["high_quality"] > 0.95
+    assert report["metrics"]["samples"]["high_quality"] < 0.05  # nothing has been learned
     assert report["collapsed"] and report["collapsed"] in said
     assert (run / "report.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -35,7 +37,7 @@ def test_a_report_depends_on_the_seed_alone(run, tmp_path):
     reports, out = [], tmp_path / "r.json"
     for seed in "778":
         assert main([str(run), "--samples", "50", "--seed", seed, "--out", str(out), "--device", "cpu"]) == 0
-        reports.append(json.loads(out.read_text(encoding="utf-8"))["scores"])
+        reports.append(json.loads(out.read_text(encoding="utf-8"))["metrics"])
     assert reports[0] == reports[1] != reports[2] and reports[0]["real"] == reports[2]["real"]
 
 
@@ -50,8 +52,6 @@ def test_a_report_depends_on_the_seed_alone(run, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(run, tmp_path, capsys, monkeypatch, arguments, reason):
-    import re
-
     monkeypatch.chdir(tmp_path)
     out = [] if "--out" in arguments else ["--out", str(tmp_path / "new.json")]
     assert main([str(run), "--device", "cpu", *arguments, *out]) == 2

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from gan_ref.config import Config
+from gan_ref.loop import play_round
 from gan_ref.networks.mlp import Discriminator
-from gan_ref.training import Run, settle
+from gan_ref.run import Run, choose_settings
 
 
 def test_a_weight_that_nobody_asked_for_gets_no_gradient_and_costs_none():
@@ -24,14 +25,13 @@ def test_a_weight_that_nobody_asked_for_gets_no_gradient_and_costs_none():
     ids=str,
 )  # fmt: skip
 def test_a_game_of_one_pass_of_d_has_the_losses_of_one_of_two_passes_step_by_step(settings):
-    config, dataset = settle(Config(data="ring8", device="cpu", width=16, batch_size=32, **settings))
+    config, dataset = choose_settings(Config(data="ring8", device="cpu", width=16, batch_size=32, **settings))
 
     def losses(together: bool) -> torch.Tensor:
         run, values = Run(config, dataset), []
         run.game.d.module.separate = together
         for _ in range(6):
-            d, g = run.play()
-            run.game.end_round(d, g)
+            d, g = play_round(run)
             values.append(torch.stack([d.loss.detach(), g.loss.detach()]))
         return torch.stack(values)
 
@@ -40,8 +40,10 @@ def test_a_game_of_one_pass_of_d_has_the_losses_of_one_of_two_passes_step_by_ste
 
 def test_one_pass_of_d_is_made_where_it_judges_each_sample_by_itself_and_two_where_it_does_not():
     for settings, passes in (({}, [64, 32]), ({"minibatch_discrimination": True}, [32, 32, 32])):
-        config, dataset = settle(Config(data="ring8", device="cpu", width=16, batch_size=32, **settings))
+        config, dataset = choose_settings(
+            Config(data="ring8", device="cpu", width=16, batch_size=32, **settings)
+        )
         run, seen = Run(config, dataset), []
         run.game.d.module.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
-        run.play()
+        play_round(run)
         assert seen == passes

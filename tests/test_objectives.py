@@ -7,11 +7,10 @@ import math
 
 import pytest
 import torch
-from toys import Linear, batches, normal, play
+from toys import Linear, batches, normal, play, play_round
 
 from gan_ref.networks.output import Output
 from gan_ref.techniques import objectives
-from gan_ref.techniques.balance import Fixed
 from gan_ref.techniques.updates import Alternating
 
 
@@ -159,7 +158,7 @@ def test_fishers_constraint_tends_to_one():
 
 def test_fishers_multiplier_travels_with_a_state_dict():
     game = play(Linear(1.0, 0.0), objective=objectives.Fisher(rho=0.5).double())
-    Alternating()(game, Fixed(), batches())
+    play_round(game, Alternating(), batches())
     other = objectives.Fisher(rho=0.5).double()
     other.load_state_dict(game.objective.state_dict())
     assert other.multiplier == game.objective.multiplier != 0

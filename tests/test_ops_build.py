@@ -1,23 +1,23 @@
-"""How the kernels are found and built: every way in which that can fail ends in words, never in a
-traceback."""
+"""How the kernels are found and built: whatever is missing or fails, one line says what and why."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
-import time
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
 import gan_ref
+from gan_ref.commands.kernels import main
 from gan_ref.errors import UserError
 from gan_ref.ops import build, extension
-from gan_ref.ops.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,40 +26,58 @@ ROOT = Path(__file__).resolve().parent.parent
 def nothing_decided_yet(monkeypatch):
     for name in ("GAN_REF_KERNELS", "CUDA_HOME", "CUDA_PATH", "CXX"):
         monkeypatch.delenv(name, raising=False)
-    extension._kernels.cache_clear()
+    extension.load_kernels.cache_clear()
     yield
-    extension._kernels.cache_clear()
+    extension.load_kernels.cache_clear()
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture
 def pretend_gpu(monkeypatch):
-    """A machine with one GPU of compute capability 9.0, on which any binary loads."""
+    """Two GPUs of compute capability 9.0, as far as torch can tell; nothing runs on them."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(extension, "_capabilities", lambda: [90])
-    monkeypatch.setattr(extension, "_load", lambda binary: None)
-    monkeypatch.setattr(build, "prebuilt", lambda: ROOT / "no such binary")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
 
-def program(path: Path, *lines: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
-    path.chmod(0o755)
-    return path
+@pytest.fixture
+def toolkit(monkeypatch, tmp_path):
+    """A CUDA toolkit whose nvcc writes its arguments to what it makes, and logs the call; and sources."""
+    folder = tmp_path / "a b$c"  # awkward letters
+    write_nvcc(folder, 'for last; do :; done; echo compiled >>"$0.log"; for x; do echo "$x"; done >"$last"')
+    (folder / "csrc").mkdir()
+    for name in ("one.cu", "two.cuh", "ops.cpp"):
+        (folder / "csrc" / name).touch()
+    monkeypatch.setattr(build, "PACKAGE", folder)
+    monkeypatch.setenv("CUDA_HOME", str(folder))
+    monkeypatch.setenv("GAN_REF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", "/bin/sh")
+    return folder
+
+
+def write_nvcc(toolkit: Path, *lines: str) -> Path:
+    nvcc = toolkit / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True, exist_ok=True)
+    nvcc.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    nvcc.chmod(0o755)
+    return nvcc
 
 
 # --- which one ----------------------------------------------------------------------------------------------
 
 
-def test_without_a_gpu_it_is_the_torch_reference_and_the_command_says_why(capsys):
+def test_without_a_gpu_it_is_the_torch_form_and_the_command_says_why(no_gpu, capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
+    assert "torch: torch sees no CUDA device" in shown
     assert torch.__version__ in shown and build.digest() in shown
-    if not torch.cuda.is_available():
-        assert "torch: torch sees no CUDA device" in shown
 
 
-def test_cuda_makes_the_fall_back_an_error(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_cuda_makes_the_fall_back_an_error(no_gpu, monkeypatch):
     monkeypatch.setenv("GAN_REF_KERNELS", "cuda")
     with pytest.raises(UserError, match="GAN_REF_KERNELS=cuda.*no CUDA device"):
         extension.choose(may_build=True)
@@ -71,11 +89,10 @@ def test_another_value_is_an_error_that_lists_the_three(monkeypatch):
         extension.choose(may_build=True)
 
 
-def test_the_fall_back_warns_once_with_the_reason_and_the_remedy(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_the_fall_back_warns_once_with_the_reason_and_the_remedy(no_gpu):
     with pytest.warns(UserWarning, match="no CUDA device.*--build.*GAN_REF_KERNELS=torch") as seen:
         for _ in range(3):
-            assert extension.kernels_for(torch.ones(1)) is None
+            assert extension.load_kernels() is None
     assert len(seen) == 1
 
 
@@ -83,38 +100,28 @@ def test_who_asks_for_torch_is_not_warned(monkeypatch):
     monkeypatch.setenv("GAN_REF_KERNELS", "torch")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert extension.kernels_for(torch.ones(1)) is None
+        assert extension.load_kernels() is None
 
 
-def test_float64_always_takes_the_reference(monkeypatch):
-    monkeypatch.setenv("GAN_REF_KERNELS", "cuda")
-    assert extension.kernels_for(torch.ones(1, dtype=torch.float64)) is None
+def test_float64_and_the_cpu_always_take_the_torch_form(monkeypatch):
+    class OnGpu:
+        is_cuda, dtype = True, torch.float64
+
+    monkeypatch.setenv("GAN_REF_KERNELS", "cuda")  # to look for the kernels would be an error
+    assert extension.kernels_for(OnGpu()) is None
+    assert extension.kernels_for(torch.ones(1)) is None
 
 
-def test_the_binary_of_the_package_comes_first(pretend_gpu, monkeypatch, tmp_path):
-    binary = tmp_path / "_kernels.so"
+def test_the_binary_of_the_package_comes_first(pretend_gpu, toolkit):
+    binary = toolkit / f"_kernels_{build.digest()}.so"
     binary.touch()
-    monkeypatch.setattr(build, "prebuilt", lambda: binary)
-    assert extension.choose(may_build=True) == ("cuda", "the binary that came with the package", binary)
+    assert extension.find_binary(may_build=True) == (binary, "the binary that came with the package")
+    (toolkit / "csrc" / "one.cu").write_text("changed since")
+    assert extension.find_binary(may_build=True)[0] != binary
 
 
-def test_a_gpu_older_than_the_kernels_is_named(pretend_gpu, monkeypatch):
-    monkeypatch.setattr(extension, "_capabilities", lambda: [61, 90])
-    assert "compute capability 6.1" in extension.choose(may_build=True).reason
-
-
-def test_which_gpus_the_wheel_serves():
-    # Code runs on later minor versions of its own major one, and PTX on everything later than itself.
-    served = [c for c in (70, 75, 80, 87, 90, 103, 110, 121, 130) if build.serves(c)]
-    assert served == [75, 80, 87, 90, 103, 121, 130]
-
-
-def test_a_binary_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(extension, "_capabilities", lambda: [90])
-    binary = tmp_path / "_kernels.so"
-    binary.write_text("not a library")
-    monkeypatch.setattr(build, "prebuilt", lambda: binary)
+def test_a_binary_that_does_not_load_is_a_reason_and_no_crash(pretend_gpu, toolkit):
+    (toolkit / f"_kernels_{build.digest()}.so").write_text("not a library")
     choice = extension.choose(may_build=True)
     assert choice.implementation == "torch" and "does not work here" in choice.reason
 
@@ -122,137 +129,168 @@ def test_a_binary_that_does_not_load_is_a_reason_and_no_crash(monkeypatch, tmp_p
 # --- building -----------------------------------------------------------------------------------------------
 
 
-def test_the_first_use_builds_and_the_second_finds_it(pretend_gpu, monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("GAN_REF_CACHE", str(tmp_path))
-    built = []
-
-    def compile_nothing(binary, architectures):
-        built.append(architectures)
-        binary.touch()
-
-    monkeypatch.setattr(build, "build", compile_nothing)
+def test_the_first_use_builds_and_the_second_finds_it(pretend_gpu, toolkit, tmp_path, capsys):
     assert "built at the first use" in extension.choose(may_build=False).reason
-    assert extension.choose(may_build=True).reason == "built on this machine"
+    binary = tmp_path / "cache" / "kernels" / build.digest() / "sm90.so"
+    assert extension.find_binary(may_build=True) == (binary, "built on this machine")
     assert capsys.readouterr().err.count("\n") == 1
-    again = extension.choose(may_build=True)
-    assert again.reason == "built earlier on this machine" and built == [[90]]
-    assert again.binary == tmp_path / "kernels" / build.digest() / "sm90.so"
+    assert extension.find_binary(may_build=True) == (binary, "built earlier on this machine")
+    assert (toolkit / "bin" / "nvcc.log").read_text() == "compiled\n"
 
 
-def test_a_cache_that_cannot_be_written_is_named(pretend_gpu, monkeypatch, tmp_path):
+def test_the_command_builds_for_every_architecture_where_there_is_no_gpu(no_gpu, toolkit, capsys):
+    assert main(["--build"]) == 0
+    built = Path(capsys.readouterr().out.splitlines()[0].removeprefix("built").strip())
+    assert "-gencode=arch=compute_120,code=sm_120\n" in built.read_text()
+    assert main(["--build"]) == 0
+    assert (toolkit / "bin" / "nvcc.log").read_text() == 2 * "compiled\n"  # again: the toolkit may be another
+
+
+def test_a_cache_that_cannot_be_written_is_named(pretend_gpu, toolkit, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("GAN_REF_CACHE", str(tmp_path / "file"))
     assert "set GAN_REF_CACHE" in extension.choose(may_build=True).reason
 
 
-def _build_slowly(folder: str) -> None:
-    log = Path(folder) / "log"
-
-    binary = Path(folder) / "kernels.so"
-    with extension._only_one(binary):
-        if not binary.exists():
-            with open(log, "a") as file:
-                print("built", file=file)
-            time.sleep(0.3)
-            binary.touch()
-
-
-def test_of_several_processes_one_builds_and_the_others_wait(tmp_path):
+@pytest.mark.full
+def test_of_several_processes_one_builds_and_the_others_wait(toolkit, tmp_path):
+    write_nvcc(toolkit, 'for last; do :; done; sleep 0.3; echo compiled >>"$0.log"; touch "$last"')
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_build_slowly, args=(str(tmp_path),)) for _ in range(4)]
+    processes = [context.Process(target=extension.build_in_cache, args=([90], False)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    assert (tmp_path / "log").read_text() == "built\n"
+    assert (toolkit / "bin" / "nvcc.log").read_text() == "compiled\n"
 
 
-def test_the_name_of_a_binary_changes_with_its_sources_and_flags(monkeypatch, tmp_path):
-    (tmp_path / "a.cu").write_text("one")
-    monkeypatch.setattr(build, "sources", lambda: tmp_path)
+def test_the_name_of_a_binary_changes_with_its_sources_and_flags(toolkit, monkeypatch):
     names = {build.digest()}
-    (tmp_path / "a.cu").write_text("two")
+    (toolkit / "csrc" / "one.cu").write_text("other")
     names.add(build.digest())
-    (tmp_path / "b.cuh").write_text("")
+    (toolkit / "csrc" / "three.cuh").touch()
     names.add(build.digest())
-    monkeypatch.setattr(build, "NVCC_FLAGS", ("-O0",))
+    monkeypatch.setattr(build, "FLAGS", ("-O0",))
     names.add(build.digest())
     assert len(names) == 4
 
 
-def test_a_script_called_nvcc_leads_to_the_toolkit_behind_it(monkeypatch, tmp_path):
-    real = program(tmp_path / "toolkit" / "bin" / "nvcc", f"echo '#$ _HERE_={tmp_path}/toolkit/bin' >&2")
-    program(tmp_path / "bin" / "nvcc", f'exec {real} "$@"')
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    assert build.cuda_home() == tmp_path / "toolkit"
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "chosen"))
-    assert build.cuda_home() == tmp_path / "chosen"
+def test_nvcc_is_that_of_cuda_home_else_the_one_on_the_path(toolkit, monkeypatch, tmp_path):
+    other = write_nvcc(tmp_path / "other")
+    monkeypatch.setenv("PATH", f"{other.parent}:/usr/bin:/bin")
+    assert build.find_nvcc() == str(toolkit / "bin" / "nvcc")
+    monkeypatch.delenv("CUDA_HOME")
+    assert build.find_nvcc() == str(other)
 
 
-@pytest.mark.parametrize("missing", ["nvcc", "ninja", "compiler", "torch", "sources"])
-def test_what_is_missing_is_named(missing, monkeypatch, tmp_path):
-    program(tmp_path / "bin" / "nvcc")
-    (tmp_path / "a.cu").touch()
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path if missing != "nvcc" else tmp_path / "none"))
-    monkeypatch.setenv("CXX", "no-such-compiler" if missing == "compiler" else "/bin/sh")
-    monkeypatch.setattr(build, "_ninja", lambda: None if missing == "ninja" else "/bin/sh")
-    monkeypatch.setattr(build, "torch_folder", lambda: None if missing == "torch" else tmp_path)
-    monkeypatch.setattr(build, "sources", lambda: tmp_path / "none" if missing == "sources" else tmp_path)
+@pytest.mark.parametrize("missing", ["nvcc", "compiler", "torch"])
+def test_what_is_missing_is_named(missing, toolkit, monkeypatch, tmp_path):
+    if missing == "nvcc":
+        monkeypatch.setenv("CUDA_HOME", str(tmp_path / "none"))
+    elif missing == "compiler":
+        monkeypatch.setenv("CXX", "no-such-compiler")
+    else:
+        monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(build.CannotBuild, match=missing):
-        build.toolchain()
+        build.build(tmp_path / "kernels.so", [90])
 
 
-@pytest.fixture
-def toy_toolchain(monkeypatch, tmp_path):
-    """Compilers that write their arguments to what they make, in a folder with awkward letters; ninja is
-    real."""
-    folder = tmp_path / "a b$c:d"
-    write = 'for last; do :; done; for word; do echo "$word"; done >"$last"'
-    program(folder / "bin" / "nvcc", 'if [ "$1" = --list-gpu-code ]; then echo sm_80 sm_90; exit; fi', write)
-    (folder / "csrc").mkdir()
-    for name in ("one.cu", "ops.cpp"):
-        (folder / "csrc" / name).touch()
-    monkeypatch.setenv("CUDA_HOME", str(folder))
-    monkeypatch.setenv("CXX", str(program(tmp_path / "c++", write)))
-    monkeypatch.setattr(build, "sources", lambda: folder / "csrc")
-    monkeypatch.setattr(build, "torch_folder", lambda: folder / "torch")
-    return folder
+def test_a_build_compiles_every_source_for_each_gpu_and_leaves_nothing_else(toolkit, tmp_path):
+    binary = extension.build_in_cache([80, 90])
+    assert {path.name for path in binary.parent.iterdir()} <= {"sm80_90.so", "sm80_90.lock"}
+    arguments = binary.read_text().split("\n")
+    csrc = toolkit / "csrc"
+    expected = {f"{csrc}/one.cu", f"{csrc}/ops.cpp", f"-L{Path(torch.__file__).parent}/lib"}
+    expected |= {f"-gencode=arch=compute_{a},code=sm_{a}" for a in (80, 90)}
+    expected |= {"-gencode=arch=compute_80,code=compute_80"}  # for every later GPU
+    assert expected <= set(arguments) and f"{csrc}/two.cuh" not in arguments
 
 
-@pytest.mark.skipif(build._ninja() is None, reason="needs ninja")
-def test_a_build_compiles_links_and_leaves_nothing_else(toy_toolchain, tmp_path):
-    binary = tmp_path / "out" / "kernels.so"
-    build.build(binary, [80, 90, 120])
-    assert [path.name for path in binary.parent.iterdir()] == ["kernels.so"]
-    linked = binary.read_text().split("\n")
-    assert {"one.cu.o", "ops.cpp.o", "-ltorch", f"-L{toy_toolchain}/torch/lib"} <= set(linked)
-
-
-@pytest.mark.skipif(build._ninja() is None, reason="needs ninja")
-def test_a_compiler_that_fails_is_quoted_and_nothing_is_left(toy_toolchain, tmp_path):
-    program(toy_toolchain / "bin" / "nvcc", "echo sm_90; echo 'one.cu(3): error: expected a }'; [ $# = 1 ]")
+def test_a_compiler_that_fails_is_quoted_and_nothing_is_left(toolkit):
+    write_nvcc(toolkit, "echo In file one.cu:; echo 'one.cu(3): error: expected a }' >&2; exit 1")
     with pytest.raises(build.CannotBuild, match="expected a }"):
-        build.build(tmp_path / "out" / "kernels.so", [90])
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_toolkit_that_does_not_know_the_gpu_is_named(toy_toolchain, tmp_path):
-    with pytest.raises(build.CannotBuild, match="another CUDA toolkit"):
-        build.build(tmp_path / "kernels.so", [75])
+        extension.build_in_cache([90])
+    assert list((toolkit.parent / "cache").rglob("*.so")) == []
 
 
 # --- packaging ----------------------------------------------------------------------------------------------
 
 
-def test_build_needs_no_torch():
-    code = "import sys; sys.modules['torch'] = None; import runpy; runpy.run_path('gan_ref/ops/build.py')"
+def test_build_needs_neither_torch_nor_the_package():
+    code = "import sys; sys.modules['torch'] = sys.modules['gan_ref'] = None\n"
+    code += "import runpy; runpy.run_path('gan_ref/ops/build.py')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_the_metadata_agrees_with_the_package():
-    pytest.importorskip("setuptools", minversion="64")
-    environment = {**os.environ, "GAN_REF_BUILD_KERNELS": "0"}
-    command = [sys.executable, "setup.py", "--quiet", "--name", "--version", "--classifiers"]
-    shown = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert shown.stdout.split() == ["gan-ref", gan_ref.__version__]
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what a package is made of."""
+    pytest.importorskip("setuptools", minversion="77")
+    folder = tmp_path_factory.mktemp("checkout")
+    leave_out = shutil.ignore_patterns("__pycache__", "*.so")
+    for name in ("csrc", "gan_ref"):
+        shutil.copytree(ROOT / name, folder / name, ignore=leave_out)
+    for name in (
+        "setup.py",
+        "pyproject.toml",
+        "MANIFEST.in",
+        "README.md",
+        "LICENSE",
+        "constraints.txt",
+        "train.py",
+    ):
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def make(checkout: Path, what: str, kernels: str) -> subprocess.CompletedProcess[str]:
+    """What setuptools' build backend does for pip and for build."""
+    code = f"from setuptools import build_meta; build_meta.build_{what}('dist')"
+    environment = {**os.environ, "GAN_REF_BUILD_KERNELS": kernels}
+    shutil.rmtree(checkout / "dist", ignore_errors=True)
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kernels, name", [("0", "any"), ("1", "linux_"), ("", "linux_")])
+def test_a_wheel_has_the_sources_and_says_whether_it_has_the_kernels(checkout, toolkit, kernels, name):
+    run = make(checkout, "wheel", kernels)
+    assert run.returncode == 0, run.stderr
+    (wheel,) = (checkout / "dist").iterdir()
+    assert wheel.name.startswith(f"gan_ref-{gan_ref.__version__}-py3-none-{name}")
+    content = zipfile.ZipFile(wheel).namelist()
+    assert {f"gan_ref/csrc/{path.name}" for path in (ROOT / "csrc").iterdir()} <= set(content)
+    assert [file for file in content if file.startswith("gan_ref/_kernels")] == (
+        [] if kernels == "0" else [f"gan_ref/_kernels_{digest_of(checkout)}.so"]
+    )
+
+
+def digest_of(checkout: Path) -> str:
+    code = "import runpy; print(runpy.run_path('gan_ref/ops/build.py')['digest']())"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
+
+
+@pytest.mark.full
+def test_without_nvcc_a_wheel_is_pure_and_says_why_or_is_refused(checkout, toolkit, monkeypatch):
+    monkeypatch.setenv("CUDA_HOME", str(toolkit / "none"))
+    run = make(checkout, "wheel", "")
+    assert run.returncode == 0 and "no CUDA kernels: nvcc was not found" in run.stdout
+    assert [path.name[-7:] for path in (checkout / "dist").iterdir()] == ["any.whl"]
+    run = make(checkout, "wheel", "1")
+    assert run.returncode != 0 and "GAN_REF_BUILD_KERNELS=1, but nvcc was not found" in run.stderr
+
+
+@pytest.mark.full
+def test_the_source_distribution_has_the_kernels_sources(checkout):
+    run = make(checkout, "sdist", "0")
+    assert run.returncode == 0, run.stderr
+    (archive,) = (checkout / "dist").iterdir()
+    shutil.unpack_archive(archive, checkout / "unpacked", filter="data")
+    (folder,) = (checkout / "unpacked").iterdir()
+    assert {p.name for p in (folder / "csrc").iterdir()} == {p.name for p in (ROOT / "csrc").iterdir()}

@@ -1,4 +1,4 @@
-"""minibatch_l1_similarity on the CPU: the torch reference, its derivatives, the operator around it."""
+"""minibatch_l1_similarity on the CPU: its values, its derivatives, and how it behaves as an operator."""
 
 from __future__ import annotations
 
@@ -158,8 +158,9 @@ def test_wrong_features_are_named(wrong, error):
         ops.minibatch_l1_similarity(wrong)
 
 
+@pytest.mark.full
 def test_memory_does_not_grow_with_the_number_of_kernels():
-    # 1024² distances of 96 kernels are 400 MB. The reference holds a few blocks of 0.5 MB, and features.
+    # 1024² distances of 96 kernels are 400 MB. The operator holds a few blocks of 0.5 MB, and features.
     program = """
 import resource, torch
 from gan_ref import ops
@@ -174,6 +175,7 @@ print(peak() - before)
     assert float(run.stdout) < 32  # MB
 
 
+@pytest.mark.full
 def test_at_least_as_fast_as_cdist():
     def with_cdist(f):
         by_kernel = f.transpose(0, 1).contiguous()

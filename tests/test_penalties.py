@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toys import Critic, Linear, Points, Spy, batches, normal, play, seeded
 from torch import Tensor, nn
+from toys import Critic, Linear, Points, Spy, batches, normal, play, play_round, seeded
 
 from gan_ref.networks.output import Output
 from gan_ref.techniques import penalties
-from gan_ref.techniques.balance import Fixed
 from gan_ref.techniques.game import Turn
 from gan_ref.techniques.objectives import Wasserstein
 from gan_ref.techniques.updates import Alternating
@@ -44,7 +43,8 @@ def test_a_linear_critics_gradient_penalty_is_its_norms_distance_from_one(kind):
     game = play(Linear(*W), penalties=[kind(weight=10.0)])
     turn = d_turn(game)
     assert turn.terms[kind.__name__].item() == pytest.approx(10 * (5 - 1) ** 2, rel=1e-12)
-    assert turn.loss.item() == pytest.approx(turn.objective.item() + 160, rel=1e-12)
+    objective = game.objective.d_loss(turn.real_output, turn.fake_output).item()
+    assert turn.loss.item() == pytest.approx(objective + 160, rel=1e-12)
     (gradient,) = torch.autograd.grad(turn.terms[kind.__name__], game.d.module.w)
     expected = 10 * 2 * (5 - 1) * torch.tensor(W).double() / 5  # d/dw λ(‖w‖ − 1)² = 2λ(‖w‖ − 1)·w/‖w‖
     assert torch.allclose(gradient, expected, rtol=1e-12)
@@ -85,27 +85,57 @@ def test_penalties_differentiate_the_d_they_are_asked_about():
     other = {"w": torch.tensor([0.0, 2.0]).double()}
     turn = game.d_loss(normal(4, 2), normal(4, 2, seed=1), parameters=other)
     found = {name: term.item() for name, term in turn.terms.items()}
-    assert found == pytest.approx({"GradientPenalty": 10.0, "R1": 20.0, "DRAGAN": 10.0, "L2": 4.0})
+    assert found == pytest.approx({"GradientPenalty": 10.0, "R1": 20.0, "DRAGAN": 10.0, "L2": 8.0})
 
 
 def test_weights_are_clipped_after_each_step_of_d_alone():
     clip = penalties.WeightClip(limit=0.01)
     game = play(Critic(batch_norm=True), penalties=[clip], objective=Wasserstein())
-    d, g = Alternating()(game, Fixed(), batches())
+    d, g = play_round(game, Alternating(), batches())
     assert max(p.abs().max() for p in game.d.parameters) == 0.01
     assert min(p.abs().max() for p in game.g.parameters) > 0.01
     assert not d.terms and not g.terms
 
 
+class Flat(nn.Module):
+    """D(x) = w·relu(x): wherever x < 0 its gradient is exactly zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([0.7, -0.2], dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Output:
+        return Output(torch.relu(x) @ self.w, x)
+
+
+@pytest.mark.parametrize("kind", [penalties.GradientPenalty, penalties.DRAGAN, penalties.R1])
+def test_at_a_zero_gradient_every_derivative_is_finite(kind):
+    """The first two derivatives of the loss of D differentiate the gradient's norm twice and three times."""
+    game = play(Flat(), penalties=[kind(weight=10.0)])
+    turn = game.d_loss(-normal(6, 2).abs() - 9, -normal(6, 2, seed=1).abs() - 9)
+    expected = 0.0 if kind is penalties.R1 else 10.0  # λ(0 − 1)²
+    assert turn.terms[kind.__name__].item() == expected
+    (first,) = torch.autograd.grad(turn.loss, game.d.module.w, create_graph=True, materialize_grads=True)
+    assert torch.isfinite(first).all()
+    if first.requires_grad:
+        (second,) = torch.autograd.grad(first.square().sum(), game.d.module.w, materialize_grads=True)
+        assert torch.isfinite(second).all()
+
+
 # ---------------------------------------------------------------- sizes
 
 
-def test_l2_decays_weights_by_its_coefficient():
-    game = play(Linear(*W), penalties=[penalties.L2(weight=0.5)])
+def test_l2_has_the_ratio_to_the_objective_of_the_articles_code():
+    """There, D descends the mean error of a batch that is half real and half fake, plus w/2·‖θ‖²."""
+    game, w = play(Linear(*W), penalties=[penalties.L2(weight=0.5)]), 0.5
     turn = d_turn(game)
-    assert turn.terms["L2"].item() == pytest.approx(0.25 * 25)
+    scores = torch.cat([turn.real_output.scores, turn.fake_output.scores])
+    targets = torch.cat([torch.ones(6), torch.zeros(6)]).double()
+    article = nn.functional.binary_cross_entropy_with_logits(scores, targets)
+    article = article + w / 2 * game.d.module.w.square().sum()
+    assert turn.loss.item() == pytest.approx(2 * article.item(), rel=1e-12)
     (gradient,) = torch.autograd.grad(turn.terms["L2"], game.d.module.w)
-    assert gradient.tolist() == pytest.approx([1.5, -2.0])
+    assert gradient.tolist() == pytest.approx([2 * w * 3.0, 2 * w * -4.0])
 
 
 def test_the_adaptive_coefficient_follows_gs_error():
@@ -114,7 +144,7 @@ def test_the_adaptive_coefficient_follows_gs_error():
     def after(error: float) -> float:
         score = -torch.tensor([error], dtype=torch.float64).expm1().log()  # softplus(−score) = error
         output = Output(score, score[:, None])
-        penalty.after_round(None, Turn("G", score, score, None, output, score.sum(), score.sum()))
+        penalty.after_round(None, Turn("G", score, score, None, output, score.sum()))
         return penalty.weight.item()
 
     coefficients = [after(error) for error in (0.5, 1.4, 1.4, 1.2, 1.31, 0.91, 0.89, 0.2, 0.2, 0.2, 1.5)]
@@ -160,7 +190,7 @@ def test_a_history_loads_before_the_first_step():
     old, new = penalties.HistoricalAveraging(), penalties.HistoricalAveraging()
     game, update, draw = play(penalties=[old]), Alternating(), batches()
     for _ in range(3):
-        update(game, Fixed(), draw)
+        play_round(game, update, draw)
     other = play(penalties=[new])
     new.load_state_dict(old.state_dict())
     other.d.module.load_state_dict(game.d.module.state_dict())
@@ -193,12 +223,12 @@ def test_local_stability_leaves_d_without_gradients():
 
 
 def test_feature_matching_grows_over_its_rounds():
-    game = play(Linear(*W), Points(), penalties=[penalties.FeatureMatching(weight=2.0, rounds=10)])
+    game = play(Linear(*W), Points(), penalties=[penalties.FeatureMatchingTerm(weight=2.0, rounds=10)])
     sizes = []
-    for game.step in (0, 5, 10, 40):
+    for game.round in (0, 5, 10, 40):
         turn = g_turn(game)
         # D's features are the points themselves
         distance = (normal(6, 2).mean(0) - turn.fake.mean(0)).square().sum().item()
-        sizes.append(turn.terms["FeatureMatching"].item() / distance)
+        sizes.append(turn.terms["FeatureMatchingTerm"].item() / distance)
     assert sizes == pytest.approx([0, 1, 2, 2])
-    assert penalties.FeatureMatching(weight=2.0).rounds == 0
+    assert penalties.FeatureMatchingTerm(weight=2.0).rounds == 0

@@ -15,8 +15,11 @@ from runs import config_of, every_pair
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gan_ref import training
+from gan_ref import run as run_module
 from gan_ref.data import batches
+from gan_ref.loop import play_round
+from gan_ref.run import Run, choose_settings
+from gan_ref.watch.finite import FiniteGuard
 
 LOOKS = ("face-2015-margin",)  # the margin rule asks for D's errors
 
@@ -49,23 +52,20 @@ def elsewhere(monkeypatch):
     monkeypatch.setattr(torch, "Generator", HostGenerator)
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())
     monkeypatch.setattr(batches, "fits_on", lambda device, size: True)
-    monkeypatch.setattr(training, "optimizer", sgd)
+    monkeypatch.setattr(run_module, "build_optimizer", sgd)
 
-    def run_of(name: str, data: str) -> training.Run:
-        config, dataset = training.settle(config_of(name, data, log_every=30), progress=False)
+    def run_of(name: str, data: str) -> Run:
+        config, dataset = choose_settings(config_of(name, data, log_every=30))
         object.__setattr__(config, "device", "meta")
-        return training.Run(config, dataset)
+        return Run(config, dataset)
 
     return run_of
 
 
-def play(run: training.Run) -> None:
-    """What the loop does between two logged steps."""
-    d, g = run.play()
-    run.game.end_round(d, g)
-    for average in run.averages:
-        average.update(run.game.step)
-    run.watch(d.loss, g.loss, Path())
+def play(run: Run) -> None:
+    """What the loop does between two logged rounds."""
+    d, g = play_round(run)
+    FiniteGuard(run.game, Path(), run.device, every=30).look(d.loss, g.loss)
 
 
 @every_pair
@@ -84,13 +84,14 @@ def test_a_round_stays_on_its_device_and_asks_it_nothing(name, data, elsewhere):
 def test_an_index_from_the_host_is_found(elsewhere):
     run = elsewhere("dcgan", "faces")
     play(run)
-    run.batches._orders = torch.zeros(run.batches._orders.shape, dtype=torch.int64)
+    pick = run.data._pick
+    run.data._pick = lambda order: pick(torch.zeros(8, dtype=torch.int64))
     with Staying(), pytest.raises(AssertionError, match="on {"):
         play(run)
 
 
 def test_a_number_fetched_is_found(elsewhere):
     run = elsewhere("dcgan", "faces")
-    run.average.update = lambda step: run.game.d.parameters[0].detach().sum().item()
+    run.average.update = lambda round: run.game.d.parameters[0].detach().sum().item()
     with pytest.raises(RuntimeError, match="meta"):
         play(run)

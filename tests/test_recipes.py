@@ -8,15 +8,18 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from torch import nn
 from runs import every_pair, run_of
+from torch import nn
 from toys import same
 
 from gan_ref import layers, recipes
 from gan_ref.config import Config
 from gan_ref.errors import UserError
+from gan_ref.loop import play_round
+from gan_ref.run import Run
 from gan_ref.techniques import KINDS, build, choices
-from gan_ref.training import Run
+from gan_ref.techniques.combinations import refuse_contradictions
+from gan_ref.watch.pages import draw_sample_page
 
 ADAM, RMSPROP = torch.optim.Adam, torch.optim.RMSprop
 
@@ -38,7 +41,7 @@ FACE_2015 |= {"g_layers": (nn.Upsample, nn.BatchNorm2d)}
 POOLED = (nn.MaxPool2d, layers.SpatialDropout, layers.Dropout)
 DENSE = (layers.WeightNormLinear, layers.GaussianNoise)
 VIRTUAL = (layers.VirtualBatchNorm2d,)
-ALL = (nn.BatchNorm2d, *VIRTUAL, layers.WeightNormConv2d, layers._SpectralNorm, layers.SpatialDropout,
+ALL = (nn.BatchNorm2d, *VIRTUAL, layers.WeightNormConv2d, layers.SpectralNorm, layers.SpatialDropout,
        layers.MinibatchDiscrimination, nn.Upsample, nn.MaxPool2d, nn.ConvTranspose2d)  # fmt: skip
 
 PAPERS = {
@@ -49,7 +52,7 @@ PAPERS = {
     "feature-matching": Published(
         "FeatureMatching", lr=(3e-4, 3e-4), d_layers=(layers.WeightNormConv2d, layers.SpatialDropout)
     ),
-    "feature-matching-sum": Published("NonSaturating FeatureMatching"),
+    "feature-matching-sum": Published("NonSaturating FeatureMatchingTerm"),
     "improved": Published(
         "NonSaturating HistoricalAveraging",
         lr=(3e-4, 3e-4),
@@ -63,8 +66,8 @@ PAPERS = {
     "wgan": Published("Wasserstein WeightClip", RMSPROP, (5e-5, 5e-5), (0.99,), "DDDDDG"),
     "wgan-gp": Published("Wasserstein GradientPenalty", ADAM, (1e-4, 1e-4), (0.0, 0.9), "DDDDDG", ()),
     "dragan": Published("NonSaturating DRAGAN", ADAM, (1e-4, 1e-4), (0.5, 0.9), d_layers=()),
-    "sngan": Published("Hinge", ADAM, (2e-4, 2e-4), (0.0, 0.9), "DDDDDG", (layers._SpectralNorm,)),
-    "sngan-points": Published("Hinge", ADAM, (1e-3, 1e-3), (0.0, 0.9), "DG", (layers._SpectralNorm,)),
+    "sngan": Published("Hinge", ADAM, (2e-4, 2e-4), (0.0, 0.9), "DDDDDG", (layers.SpectralNorm,)),
+    "sngan-points": Published("Hinge", ADAM, (1e-3, 1e-3), (0.0, 0.9), "DG", (layers.SpectralNorm,)),
     "r1": Published("NonSaturating R1", RMSPROP, (1e-4, 1e-4), (0.99,), d_layers=()),
     "ebgan": Published("EnergyBased", lr=(1e-3, 1e-3), d_layers=(nn.BatchNorm2d, nn.ConvTranspose2d)),
     "fisher": Published("Fisher", steps="DDG"),
@@ -87,9 +90,7 @@ PAPERS = {
 
 def play(run: Run, rounds: int) -> None:
     for _ in range(rounds):
-        d, g = run.play()
-        run.game.end_round(d, g)
-        run.average.update(run.game.step)
+        d, g = play_round(run)
         assert torch.isfinite(d.loss) and torch.isfinite(g.loss)
 
 
@@ -105,17 +106,19 @@ def test_thirty_steps_resumed_in_the_middle_are_thirty_steps(name, data):
 
     file.seek(0)
     resumed = run_of(name, data)
-    resumed.restore(torch.load(file, weights_only=True))
+    resumed.load_state_dict(torch.load(file, weights_only=True))
     play(resumed, 15)
     assert same(straight.state_dict(), resumed.state_dict())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_it_plays_on_a_folder_of_images(name, images):
     labelled = {"labels_per_class": 5} if "labels_per_class" in recipes.RECIPES[name].settings else {}
     run = run_of(name, images, **labelled)
     play(run, 2)
-    assert run.dataset.shape == (3, 16, 16) and run.picture().shape == (128, 128, 3)
+    page = draw_sample_page(run.game, run.dataset, run.sampling_generator(), run.numbered_z(64))
+    assert run.dataset.shape == (3, 16, 16) and page.shape == (128, 128, 3)
 
 
 @every_pair
@@ -135,7 +138,7 @@ def test_its_techniques_are_really_on(name, data):
 
     for method in ("d_loss", "g_loss"):
         spy(objective, method)
-    spy(run.balance, "allows")
+    spy(run.game.balance, "who_moves")
     hook = nn.modules.module.register_module_forward_hook(lambda on, *_: called.update([type(on).__name__]))
     for player, letter in ((run.game.d, "D"), (run.game.g, "G")):
         player.optimizer.register_step_post_hook(lambda *_, letter=letter: moves.append(letter))
@@ -194,6 +197,11 @@ IMAGES, POINTS = (3, 16, 16), (2,)
         ({"objective": "Wasserstein"}, "slope"),
         ({"objective": "Wasserstein", "penalties": ("L2",)}, "slope"),
         ({"penalties": ("GradientPenalty",)}, "batch norm"),
+        ({"penalties": ("R1",)}, "batch norm"),
+        ({"penalties": ("L2", "DRAGAN")}, "DRAGAN: .* batch norm"),
+        ({"penalties": ("R1",), "norm_d": "none", "minibatch_discrimination": True}, "whole batch"),
+        ({"penalties": ("R1",), "objective": "EnergyBased", "autoencoder": True}, "batch norm"),
+        ({"penalties": ("R1",), "network": "face2015"}, "batch norm"),
         (
             {"penalties": ("GradientPenalty",), "norm_d": "none", "minibatch_discrimination": True},
             "whole batch",
@@ -205,7 +213,7 @@ IMAGES, POINTS = (3, 16, 16), (2,)
         ({"update": "Consensus", "balance": "Dynamic"}, "same moment"),
         ({"update": "Simultaneous", "balance": "CriticWarmUp"}, "same moment"),
         ({"update": "Unrolled", "penalties": ("WeightClip",)}, "WeightClip"),
-        ({"penalties": ("R1",), "precision": "bfloat16"}, "bfloat16"),
+        ({"penalties": ("R1",), "norm_d": "none", "precision": "bfloat16"}, "bfloat16"),
         ({"update": "Consensus", "precision": "bfloat16"}, "bfloat16"),
         ({"objective": "EnergyBased", "autoencoder": True, "minibatch_discrimination": True}, "pulling-away"),
         ({"objective": "EnergyBased", "autoencoder": True, "norm_d": "virtual"}, "virtual norm"),
@@ -215,12 +223,13 @@ IMAGES, POINTS = (3, 16, 16), (2,)
         ({"network": "face2015", "d_noise": 0.1}, "noise layers"),
         ({"instance_noise": "R1"}, "noise"),
         ({"penalties": ("R1", "Nothing")}, "penalties"),
+        (recipes.settings("semi-supervised") | {"penalties": ("LocalStability",)}, "labels"),
     ],
     ids=str,
 )
 def test_a_combination_that_makes_no_sense_says_why(changes, why):
     with pytest.raises(UserError, match=why) as refused:
-        recipes.check(Config(**changes), IMAGES)
+        refuse_contradictions(Config(**changes), IMAGES)
     assert "\n" not in str(refused.value)
 
 
@@ -233,8 +242,12 @@ def test_a_combination_that_makes_no_sense_says_why(changes, why):
         ({"update": "Unrolled", "balance": "Margin"}, POINTS),
         ({"objective": "FeatureMatching", "balance": "Margin", "penalties": ("AdaptiveL2",)}, IMAGES),
         ({"network": "face2015", "d_noise": 0.1}, POINTS),
+        (
+            recipes.settings("semi-supervised") | {"penalties": ("GradientPenalty",)},
+            IMAGES,
+        ),  # no batch norm there
     ],
     ids=str,
 )
 def test_a_combination_that_makes_sense_is_let_through(changes, shape):
-    recipes.check(Config(**changes), shape)
+    refuse_contradictions(Config(**changes), shape)

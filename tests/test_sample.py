@@ -9,32 +9,115 @@ import pytest
 import torch
 from PIL import Image
 from test_walk import Z, discs, points
+from torch import nn
 
-from gan_ref import sample
+from gan_ref.commands import sample, train
+from gan_ref.latents import samples
+from gan_ref.latents.numbers import numbered_z
+from gan_ref.pictures import pages
 
 
-def run(monkeypatch, *argv: str, generator=discs) -> int:
-    monkeypatch.setattr(sample, "load_generator", lambda path, device: generator())
-    return sample.main(["run", "--device", "cpu", *argv])
+def network(image_size: int = 32, seed: int = 0) -> nn.Module:
+    """A DCGAN's generator in miniature, z (N, 20) → (N, 3, S, S), with batch-norm statistics that matter."""
+    width = 32
+    layers: list[nn.Module] = [nn.Unflatten(1, (20, 1, 1)), nn.ConvTranspose2d(20, width, 4)]
+    for _ in range(image_size.bit_length() - 4):
+        layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, width, 4, stride=2, padding=1)]
+    layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.ConvTranspose2d(width, 3, 4, stride=2, padding=1)]
+    module = nn.Sequential(*layers, nn.Tanh())
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for parameter in module.parameters():
+            parameter.data.normal_(0, 0.2)
+        module.train()(torch.randn(64, 20))
+    return module.eval()
+
+
+# ---------------------------------------------------------------- which z is which
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 15, 16, 100])
-def test_ten_samples_are_the_first_of_a_hundred(latent_dim):
-    few, many = (torch.cat(list(sample.latents(7, latent_dim, count, block=64))) for count in (10, 100))
+def test_a_z_depends_on_its_seed_and_its_number_alone(latent_dim):
+    few, many = (numbered_z(7, range(count), latent_dim) for count in (10, 100))
     assert few.shape == (10, latent_dim) and torch.equal(few, many[:10])
-    assert torch.equal(many, torch.cat(list(sample.latents(7, latent_dim, 100, block=3))))
-    assert not torch.equal(few, torch.cat(list(sample.latents(8, latent_dim, 10))))
+    assert torch.equal(numbered_z(7, (42, 3), latent_dim), many[[42, 3]])
+    assert not torch.equal(few, numbered_z(8, range(10), latent_dim))
 
 
 def test_latents_are_standard_normal():
-    z = torch.cat(list(sample.latents(0, Z, 5000)))
+    z = numbered_z(0, range(5000), Z)
     assert z.mean().abs() < 0.01 and (z.std() - 1).abs() < 0.01
     assert (z.T @ z / 5000 - torch.eye(Z)).abs().max() < 0.1  # six standard errors
 
 
 def test_ten_pictures_are_the_first_of_a_hundred():
-    few, many = (np.stack(list(sample.images(discs(), count))) for count in (10, 100))
-    assert few.shape == (10, 16, 16, 3) and (few == many[:10]).all()
+    few, many = (samples.draw_samples(discs(), count, seed=0) for count in (10, 100))
+    assert few.shape == (10, 16, 16, 3) and few.dtype == np.uint8 and (few == many[:10]).all()
+    some = np.stack(list(samples.iterate_samples(discs(), (90, 7), seed=0)))
+    assert (some == many[[90, 7]]).all()
+
+
+def test_samples_in_the_plane_are_points():
+    found = samples.draw_samples(points(), 3, seed=5)
+    assert found.shape == (3, 2) and found.dtype == np.float32
+    expected = 0.1 * numbered_z(5, range(3), Z).sum(dim=1, keepdim=True)  # see ``points``
+    assert np.abs(found - expected.numpy()).max() < 1e-4
+
+
+# ---------------------------------------------------------------- generation
+
+
+@pytest.mark.parametrize("image_size", [16, 32, 64])
+def test_a_picture_does_not_see_how_the_request_was_cut(image_size):
+    module, z = network(image_size), torch.randn(75, 20, generator=torch.Generator().manual_seed(1))
+    batch = samples.forward_batch(image_size)
+
+    def ask(*sizes: int) -> torch.Tensor:
+        return torch.cat(list(samples.forward(module, z.split(list(sizes)), batch)))
+
+    whole = ask(75)
+    assert whole.shape == (75, 3, image_size, image_size)
+    for sizes in [(1,) * 75, (3, 64, 8), (74, 1), (32, 32, 11)]:
+        assert torch.equal(ask(*sizes), whole)
+    alone = [torch.cat(list(samples.forward(module, [z[i : i + 1]], batch))) for i in (0, 40, 74)]
+    assert torch.equal(torch.cat(alone), whole[[0, 40, 74]])  # beside copies of itself, in another row
+
+
+def test_every_pass_has_the_same_shape_and_its_padding_is_not_seen():
+    module, shapes = network(16), []
+    module.register_forward_pre_hook(lambda module, inputs: shapes.append(inputs[0].shape))
+    made = list(samples.forward(module, torch.randn(21, 20).split(4), batch=8))
+    assert shapes == [(8, 20)] * 3 and [len(x) for x in made] == [8, 8, 5]
+
+
+def test_generation_leaves_the_network_as_it_was():
+    module = network().train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    images = list(samples.generate(module, [torch.randn(5, 20)]))
+    assert [image.shape for image in images] == [(5, 32, 32, 3)] and images[0].dtype == np.uint8
+    assert module.training
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]) and value.stride() == before[name].stride()
+
+
+def test_generation_takes_only_what_it_needs_of_an_endless_stream():
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield torch.zeros(8, 20)
+
+    next(samples.generate(network(), endless(), batch=16))
+    assert len(taken) <= 3
+
+
+# ---------------------------------------------------------------- the command
+
+
+def run(monkeypatch, *argv: str, generator=discs) -> int:
+    monkeypatch.setattr(sample, "load_generator", lambda path, device: generator())
+    return sample.main(["run", "--device", "cpu", *argv])
 
 
 def test_the_page_and_the_single_files_hold_the_same_pictures(tmp_path, monkeypatch, capsys):
@@ -49,6 +132,41 @@ def test_the_page_and_the_single_files_hold_the_same_pictures(tmp_path, monkeypa
         y, x = (18 * k for k in divmod(i, 3))
         assert (np.asarray(Image.open(each / f"{i:06d}.png")) == page[y : y + 16, x : x + 16]).all()
     assert (page[36:, 18:] == 255).all()
+
+
+def test_without_a_seed_the_page_shows_the_samples_of_the_runs_own_seed(tmp_path, monkeypatch):
+    for name, options in (("run", []), ("same", ["--seed", "3"]), ("other", ["--seed", "4"])):
+        assert run(monkeypatch, "--out", str(tmp_path / f"{name}.png"), "--count", "5", *options) == 0
+    own, same, other = ((tmp_path / f"{name}.png").read_bytes() for name in ("run", "same", "other"))
+    assert own == same != other
+
+
+@pytest.mark.full
+def test_the_page_of_a_run_shows_what_its_training_page_showed(tmp_path, images):
+    settings = "--width 4 --image-size 16 --batch-size 8 --steps 3 --seed 5 --device cpu --no-walk".split()
+    assert train.main(["--data", images, "--out", str(tmp_path), *settings]) == 0
+    assert sample.main([str(tmp_path), "--out", str(tmp_path / "page.png")]) == 0
+    page, training = (np.asarray(Image.open(tmp_path / name)) for name in ("page.png", "samples/000003.png"))
+    for i in range(64):
+        y, x = divmod(i, 8)
+        here, there = page[18 * y :, 18 * x :][:16, :16], training[16 * y :, 16 * x :][:16, :16]
+        assert np.abs(here.astype(int) - there).max() <= 1
+
+
+def test_numbers_stand_under_the_pictures_and_leave_them_as_they_are(tmp_path, monkeypatch):
+    for name, options in (("plain", []), ("numbered", ["--numbers"])):
+        assert run(monkeypatch, "--out", str(tmp_path / f"{name}.png"), "--count", "12", *options) == 0
+    plain, numbered = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "numbered"))
+    height = 16 + pages.LABEL + 2
+    strips = []
+    for i in range(12):
+        row, column = divmod(i, 4)
+        x = column * 18
+        picture = numbered[row * height : row * height + 16, x : x + 16]
+        assert (picture == plain[row * 18 : row * 18 + 16, x : x + 16]).all()
+        strips.append(numbered[row * height + 16 : (row + 1) * height - 2, x : x + 16])
+        assert strips[-1].min() < 150 and strips[-1].mean() > 180  # ink on white
+    assert len({strip.tobytes() for strip in strips}) == 12
 
 
 def test_scale_enlarges_the_pictures_and_not_the_gaps(tmp_path, monkeypatch):
@@ -109,8 +227,10 @@ def test_a_senseless_option_gets_one_line_and_writes_nothing(tmp_path, monkeypat
     assert says in complaint and complaint.count("\n") == 1 and os.listdir(tmp_path) == []
 
 
-def test_points_are_not_single_images(tmp_path, monkeypatch, capsys):
-    assert run(monkeypatch, "--each", str(tmp_path / "each"), generator=points) == 2
+@pytest.mark.parametrize("options", [["--each", "each"], ["--out", "a.png", "--numbers"]])
+def test_points_are_not_single_images(tmp_path, monkeypatch, capsys, options):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *options, generator=points) == 2
     assert "use --out" in capsys.readouterr().err and os.listdir(tmp_path) == []
 
 

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from toys import Linear, normal, play
 
-from gan_ref import evaluate
+from gan_ref.commands import evaluate
+from gan_ref.commands.train import main
 from gan_ref.data.dataset import Dataset
 from gan_ref.data.partly import PartlyLabelled, choose_labelled, hold_out
 from gan_ref.errors import UserError
 from gan_ref.networks import improved
 from gan_ref.networks.output import Output
 from gan_ref.techniques.objectives import SemiSupervised
-from gan_ref.train import main
 
 
 def marked(count: int = 60, classes: int = 3) -> Dataset:
@@ -28,7 +28,7 @@ def marked(count: int = 60, classes: int = 3) -> Dataset:
 
 
 def output(logits: torch.Tensor) -> Output:
-    return improved.classified(logits, logits)
+    return improved.classify(logits, logits)
 
 
 def test_the_score_is_the_log_odds_of_k_classes_against_a_fake_logit_of_0():

@@ -7,12 +7,13 @@ import math
 
 import pytest
 import torch
-from toys import Critic, Points, batches, normal, play, seeded
 from torch import Tensor, nn
+from toys import Critic, Points, batches, normal, play, play_round, seeded
 
 from gan_ref.networks.output import Output
-from gan_ref.techniques import penalties, steps, updates
+from gan_ref.techniques import differentiable_optimizers, penalties, updates
 from gan_ref.techniques.balance import Fixed
+from gan_ref.techniques.game import Batch, Penalty
 from gan_ref.techniques.objectives import FeatureMatching, Wasserstein
 
 OPTIMIZERS = {
@@ -45,7 +46,7 @@ def test_a_step_of_one_player_leaves_the_others_gradients_none():
 def test_alternating_is_the_loop_everybody_writes():
     game, draw = play(), batches()
     d_module, g_module = copy.deepcopy(game.d.module), copy.deepcopy(game.g.module)
-    updates.Alternating()(game, Fixed(d_steps=2), draw)
+    play_round(game, updates.Alternating(), draw, Fixed(d_steps=2))
 
     draw = batches()
     d_optimizer, g_optimizer = (torch.optim.SGD(m.parameters(), 0.1) for m in (d_module, g_module))
@@ -73,12 +74,12 @@ def test_a_step_as_a_function_is_the_optimizers_own(optimizer):
     module = Points()
     real = optimizer(module)
     parameters = [p.detach().clone() for p in module.parameters()]
-    states = steps.states(real, list(module.parameters()))
+    states = differentiable_optimizers.copy_states(real, list(module.parameters()))
     for k in range(6):
         gradients = [normal(*p.shape, seed=10 * k + j) for j, p in enumerate(parameters)]
         if k == 3:  # join an optimizer in the middle of its life
-            states = steps.states(real, list(module.parameters()))
-        parameters, states = steps.step(real, parameters, gradients, states)
+            states = differentiable_optimizers.copy_states(real, list(module.parameters()))
+        parameters, states = differentiable_optimizers.step(real, parameters, gradients, states)
         for p, gradient in zip(module.parameters(), gradients):
             p.grad = gradient.clone()
         real.step()
@@ -91,7 +92,9 @@ def test_a_weight_without_gradient_asks_for_none_through_the_step(optimizer):
     module = nn.Linear(2, 1, bias=False).double()
     gradient = torch.zeros(1, 2, dtype=torch.float64, requires_grad=True)  # a dead unit's, on its first step
     rule, weight = optimizer(module), [module.weight]
-    (after,), _ = steps.step(rule, weight, [gradient], steps.states(rule, weight))
+    (after,), _ = differentiable_optimizers.step(
+        rule, weight, [gradient], differentiable_optimizers.copy_states(rule, weight)
+    )
     (through,) = torch.autograd.grad(after.sum(), gradient)
     assert torch.isfinite(through).all()
 
@@ -104,7 +107,7 @@ def test_what_cannot_be_differentiated_through_is_refused():
         torch.optim.RMSprop(module.parameters(), momentum=0.5),
     ):
         with pytest.raises(ValueError, match="cannot differentiate"):
-            steps.step(rule, [], [], [])
+            differentiable_optimizers.step(rule, [], [], [])
 
 
 # ---------------------------------------------------------------- unrolling
@@ -123,7 +126,7 @@ def warmed(game) -> None:
     """Give D's optimizer moments of its own."""
     draw = batches(seed=9)
     for _ in range(3):
-        updates.Alternating()(game, Fixed(), draw)
+        play_round(game, updates.Alternating(), draw)
 
 
 @every_optimizer
@@ -197,7 +200,7 @@ def test_unrolling_leaves_d_bit_identical_up_to_its_own_step(optimizer, critic):
     # a whole round moves D as the simultaneous update does
     for game, update in ((unrolled, updates.Unrolled(4)), (plain, updates.Simultaneous())):
         game.g.module.load_state_dict(plain.g.module.state_dict())
-        update(game, Fixed(), batches(seed=5))
+        play_round(game, update, batches(seed=5))
     weights = dict(unrolled.d.module.named_parameters())
     assert all(torch.equal(value, weights[name]) for name, value in plain.d.module.named_parameters())
 
@@ -223,7 +226,7 @@ class Parameter(nn.Module):
         return Output(x @ self.coupling @ self.value, x)
 
 
-class QuadraticTerm(penalties.Penalty):
+class QuadraticTerm(nn.Module, Penalty):
     """½ pᵀ Q p of the moving player's vector p."""
 
     def __init__(self, players: str, matrix: Tensor):
@@ -250,13 +253,13 @@ def quadratic(lr: float, terms: bool = True):
         penalties=[QuadraticTerm("G", A), QuadraticTerm("D", C)] if terms else [],
     )
     zeros = torch.zeros(2, 3, dtype=torch.float64)
-    return game, θ, ψ, lambda: (zeros, None, zeros)
+    return game, θ, ψ, lambda: Batch(zeros, None, zeros)
 
 
 def test_consensus_equals_its_jacobian_form_on_a_quadratic_game():
     η, γ = 0.01, 10.0
     game, θ, ψ, draw = quadratic(η)
-    updates.Consensus(weight=γ)(game, Fixed(), draw)
+    play_round(game, updates.Consensus(weight=γ), draw)
     x = torch.cat([θ, ψ])
     jacobian = torch.cat([torch.cat([A, -B], 1), torch.cat([B.T, C], 1)])  # of v = (∇_θ L_G, ∇_ψ L_D) = v'x
     v = jacobian @ x
@@ -287,7 +290,7 @@ def test_consensus_differentiates_real_networks_too():
             halves.append(sum(0.5 * part.square().sum().item() for part in v()))
         flat[0] = old
         slope.append((halves[0] - halves[1]) / (2 * ε))
-    updates.Consensus(weight=10.0)(game, Fixed(), lambda: (real, labels, z))
+    play_round(game, updates.Consensus(weight=10.0), lambda: Batch(real, labels, z))
     for p, old, gradient, correction in zip(weights[::2], before[::2], here[::2], slope):
         moved = (old - p.detach()).view(-1)[0].item() / 0.1
         assert moved == pytest.approx(gradient.view(-1)[0].item() + 10 * correction, rel=1e-5, abs=1e-7)
@@ -298,7 +301,7 @@ def test_simultaneous_steps_on_the_bilinear_game_grow_by_root_one_plus_eta_squar
     game, θ, ψ, draw = quadratic(η, terms=False)
     size = torch.cat([θ, ψ]).norm().item()
     for _ in range(20):
-        updates.Simultaneous()(game, Fixed(), draw)
+        play_round(game, updates.Simultaneous(), draw)
         now = torch.cat([game.g.module.value, game.d.module.value]).norm().item()
         assert now / size == pytest.approx(math.sqrt(1 + η**2), rel=1e-12)
         size = now
@@ -307,7 +310,7 @@ def test_simultaneous_steps_on_the_bilinear_game_grow_by_root_one_plus_eta_squar
 def test_consensus_contracts_the_bilinear_game():
     game, θ, ψ, draw = quadratic(0.05, terms=False)
     for _ in range(200):
-        updates.Consensus(weight=1.0)(game, Fixed(), draw)
+        play_round(game, updates.Consensus(weight=1.0), draw)
     assert torch.cat([game.g.module.value, game.d.module.value]).norm() < 1e-3 * torch.cat([θ, ψ]).norm()
 
 

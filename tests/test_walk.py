@@ -15,8 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gan_ref import imaging, walk
+from gan_ref.commands import walk
+from gan_ref.commands.command_line import output_file
 from gan_ref.errors import UserError
+from gan_ref.latents import paths
+from gan_ref.pictures import pages, plane
+from gan_ref.seeds import mix_seed
 
 Z = 100
 
@@ -40,21 +44,22 @@ class Disc(nn.Module):
 
 def discs(channels: int = 3, height: int = 16, width: int = 16) -> SimpleNamespace:
     """What `checkpoint.load_generator` returns, as far as a walk looks at it."""
-    config = SimpleNamespace(data="faces", latent_dim=Z)
+    config = SimpleNamespace(data="faces", latent_dim=Z, seed=3)
     shape = channels, height, width
     return SimpleNamespace(config=config, module=Disc(*shape), shape=shape)
 
 
 def points() -> SimpleNamespace:
-    module = nn.Linear(Z, 2)
+    module = nn.Linear(Z, 2, bias=False)
     nn.init.constant_(module.weight, 0.1)
-    return SimpleNamespace(config=SimpleNamespace(data="ring8", latent_dim=Z), module=module, shape=(2,))
+    config = SimpleNamespace(data="ring8", latent_dim=Z, seed=3)
+    return SimpleNamespace(config=config, module=module, shape=(2,))
 
 
 def loop(path: str, frames: int, **options) -> Tensor:
     """The z of a whole movie of one walk, (frames, Z) in float64."""
     options = {"dimensions": (3,), "keyframes": 5} | options
-    curve = walk.walks(path, Z, 1, 1, **options)
+    curve = paths.walks(path, Z, 1, 1, **options)
     return curve(torch.arange(frames, dtype=torch.float64) / frames)[:, 0]
 
 
@@ -76,14 +81,14 @@ def test_slerp_is_shoemakes_formula_on_the_sphere():
     t = torch.linspace(0, 1, 21, dtype=torch.float64)
     theta = torch.acos(a @ b)
     published = torch.sin((1 - t) * theta)[:, None] * a + torch.sin(t * theta)[:, None] * b
-    torch.testing.assert_close(walk.slerp(a, b, t), published / torch.sin(theta), rtol=0, atol=1e-12)
+    torch.testing.assert_close(paths.slerp(a, b, t), published / torch.sin(theta), rtol=0, atol=1e-12)
 
 
 def test_slerp_turns_at_constant_speed_while_the_norm_goes_linearly():
     a, b = torch.randn(2, Z, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     a = 3 * a
     t = torch.linspace(0, 1, 41, dtype=torch.float64)
-    z = walk.slerp(a, b, t)
+    z = paths.slerp(a, b, t)
     torch.testing.assert_close(z[0], a)
     torch.testing.assert_close(z[-1], b)
     torch.testing.assert_close(angles(z[1:], z[:-1]), (angles(a, b) / 40).expand(40), rtol=1e-6, atol=0)
@@ -97,7 +102,7 @@ def test_slerp_between_parallel_or_opposite_ends_is_still_a_path(factor, nudge):
     b = factor * a
     b[0] += nudge
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
-    z = walk.slerp(a, b, t)
+    z = paths.slerp(a, b, t)
     assert z.isfinite().all()
     torch.testing.assert_close(z[[0, -1]], torch.stack([a, b]), rtol=0, atol=1e-5)
     torch.testing.assert_close(z.norm(dim=1), (1 - t) * a.norm() + t * b.norm())
@@ -107,8 +112,8 @@ def test_slerp_between_parallel_or_opposite_ends_is_still_a_path(factor, nudge):
 def test_a_line_leaves_the_sphere_that_samples_live_on_and_slerp_does_not():
     between = [(k + 0.5) / 5 for k in range(5)]
     t = torch.tensor(between, dtype=torch.float64)
-    assert (walk.walks("linear", Z, 1, 1, keyframes=5)(t).norm(dim=-1) < 8.5).all()
-    assert (walk.walks("slerp", Z, 1, 1, keyframes=5)(t).norm(dim=-1) > 8.5).all()
+    assert (paths.walks("linear", Z, 1, 1, keyframes=5)(t).norm(dim=-1) < 8.5).all()
+    assert (paths.walks("slerp", Z, 1, 1, keyframes=5)(t).norm(dim=-1) > 8.5).all()
 
 
 def test_a_circle_is_seamless():
@@ -130,12 +135,14 @@ def test_a_dimension_walk_moves_one_coordinate_there_and_back():
 @pytest.mark.parametrize("path", ["slerp", "linear"])
 def test_a_walk_through_keyframes_visits_each_and_returns(path):
     z = loop(path, 60)
-    stops = torch.randn(5, Z, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    stops = torch.randn(
+        5, Z, dtype=torch.float64, generator=torch.Generator().manual_seed(mix_seed(0, "walk"))
+    )
     torch.testing.assert_close(z[::12], stops)
 
 
 @pytest.mark.parametrize("frames", [60, 61, 240])
-@pytest.mark.parametrize("path", walk.PATHS)
+@pytest.mark.parametrize("path", paths.PATHS)
 def test_the_step_from_the_last_frame_to_the_first_is_a_step_like_any_other(path, frames):
     z = loop(path, frames)
     step = steps(z)
@@ -145,19 +152,20 @@ def test_the_step_from_the_last_frame_to_the_first_is_a_step_like_any_other(path
     else:
         ordinary = step[-3].item()  # in the same segment as the seam
         assert step[-1] == pytest.approx(ordinary, rel=0.02)
-        assert step.min() > 0.5 * ordinary and step.max() < 1.5 * ordinary
+        # Straight lines between independent samples meet at 60°: a step around that corner is half as long.
+        assert step.min() > 0.4 * ordinary and step.max() < 1.5 * ordinary
 
 
 def test_a_walk_does_not_depend_on_how_large_the_grid_is():
     t = torch.linspace(0, 0.9, 10, dtype=torch.float64)
     for path in ("slerp", "linear", "circle"):
-        small, large = walk.walks(path, Z, 1, 2)(t), walk.walks(path, Z, 3, 3)(t)
+        small, large = paths.walks(path, Z, 1, 2)(t), paths.walks(path, Z, 3, 3)(t)
         assert torch.equal(small, large[:, :2])
         assert not torch.allclose(large[:, 0], large[:, 1])  # independent
 
 
 def test_rows_are_dimensions_and_columns_are_bases():
-    z = walk.walks("dimension", Z, 2, 3, dimensions=(25, 75))(torch.tensor([0.0, 0.5], dtype=torch.float64))
+    z = paths.walks("dimension", Z, 2, 3, dimensions=(25, 75))(torch.tensor([0.0, 0.5], dtype=torch.float64))
     z = z.view(2, 2, 3, Z)  # instant, row, column
     still = [i for i in range(Z) if i not in (25, 75)]
     assert (z[..., still] == z[:1, :1][..., still]).all()
@@ -167,28 +175,28 @@ def test_rows_are_dimensions_and_columns_are_bases():
 
 
 def test_latents_in_pieces_are_the_latents_of_the_whole():
-    curve = walk.walks("slerp", Z, 2, 2)
-    pieces = list(walk.latents(curve, 37))
-    assert max(len(piece) for piece in pieces) <= 4 * walk.CHUNK
+    curve = paths.walks("slerp", Z, 2, 2)
+    pieces = list(paths.frame_latents(curve, 37))
+    assert max(len(piece) for piece in pieces) <= 4 * paths.CHUNK
     t = torch.arange(37, dtype=torch.float64) / 37
     torch.testing.assert_close(torch.cat(pieces), curve(t).flatten(0, 1).float())
 
 
 def test_one_latent_dimension_is_enough():
-    for path in walk.PATHS:
+    for path in paths.PATHS:
         t = torch.linspace(0, 0.99, 50, dtype=torch.float64)
-        assert walk.walks(path, 1, 1, 1, dimensions=(0,))(t).isfinite().all()
+        assert paths.walks(path, 1, 1, 1, dimensions=(0,))(t).isfinite().all()
 
 
 # ---------------------------------------------------------------- movies
 
 
-@pytest.mark.parametrize("path", walk.PATHS)
+@pytest.mark.parametrize("path", paths.PATHS)
 @pytest.mark.parametrize("suffix", ["gif", "mp4"])
 def test_a_movie_has_the_frames_and_the_size_asked_for(tmp_path, path, suffix):
     out = tmp_path / f"walk.{suffix}"
-    options = {"dimensions": (0, 1)} if path == "dimension" else {}
-    said = walk.render(discs(), out, path, frames=19, rows=2, columns=3, scale=2, **options)
+    options = {"dimension": (0, 1)} if path == "dimension" else {}
+    said = walk.render(discs(), out, path, frames=19, grid=(2, 3), scale=2, **options)
     back = iio.imread(out)
     assert back.shape == (19, 2 * 16 * 2, 3 * 16 * 2, 3)
     assert said.startswith(f"{out}: 19 frames of 96x64, 0.8 s")
@@ -196,34 +204,34 @@ def test_a_movie_has_the_frames_and_the_size_asked_for(tmp_path, path, suffix):
 
 
 def test_a_movie_of_odd_size_and_of_gray_images(tmp_path):
-    walk.render(discs(1, 15, 17), tmp_path / "a.gif", frames=3, rows=1, columns=1)
-    walk.render(discs(1, 15, 17), tmp_path / "a.mp4", frames=3, rows=1, columns=1)
+    walk.render(discs(1, 15, 17), tmp_path / "a.gif", frames=3, grid=(1, 1))
+    walk.render(discs(1, 15, 17), tmp_path / "a.mp4", frames=3, grid=(1, 1))
     assert iio.imread(tmp_path / "a.gif").shape == (3, 15, 17, 3)
     assert iio.imread(tmp_path / "a.mp4").shape == (3, 16, 18, 3)
 
 
 def test_each_cell_of_the_movie_is_its_own_walk(tmp_path):
-    curve = walk.walks("slerp", Z, 2, 2)
-    frames = np.stack(list(walk.image_frames(discs(), curve, 12, 2, 2)))
-    alone = np.stack(list(walk.image_frames(discs(), walk.walks("slerp", Z, 1, 1), 12, 1, 1)))
+    curve = paths.walks("slerp", Z, 2, 2)
+    frames = np.stack(list(walk.draw_frames(discs(), curve, 12, (2, 2))))
+    alone = np.stack(list(walk.draw_frames(discs(), paths.walks("slerp", Z, 1, 1), 12, (1, 1))))
     assert (frames[:, :16, :16] == alone).all()
 
 
 def test_the_same_seed_is_the_same_movie_and_another_is_another(tmp_path):
     films = []
     for name, seed in [("a", 5), ("b", 5), ("c", 6)]:
-        walk.render(discs(), tmp_path / f"{name}.gif", frames=6, rows=1, columns=1, seed=seed)
+        walk.render(discs(), tmp_path / f"{name}.gif", frames=6, grid=(1, 1), seed=seed)
         films.append((tmp_path / f"{name}.gif").read_bytes())
     assert films[0] == films[1] != films[2]
 
 
 def test_points_move_in_one_picture_with_their_trail_and_loop_too(tmp_path):
-    said = walk.render(points(), tmp_path / "p.gif", "circle", frames=30)
-    assert "30 frames of 256x256" in said
+    said = walk.render(points(), tmp_path / "p.gif", "circle", frames=5)
+    assert "5 frames of 256x256" in said
     with Image.open(tmp_path / "p.gif") as gif:
-        assert gif.n_frames == 30
-    curve = walk.walks("circle", Z, 1, 1)
-    frames = np.stack(list(walk.point_frames(points(), curve, 30, 1, 1))).astype(int)
+        assert gif.n_frames == 5
+    curve = paths.walks("circle", Z, 1, 1)
+    frames = np.stack(list(walk.draw_frames(points(), curve, 30, (1, 1)))).astype(int)
     change = np.abs(np.diff(frames, axis=0, append=frames[:1])).sum(axis=(1, 2, 3))
     assert change[-1] < 2 * np.median(change)  # the first frame has the trail of the loop's end
 
@@ -246,15 +254,26 @@ def test_few_frames_and_latents_live_at_any_moment(tmp_path, monkeypatch, make, 
 
         return call
 
-    name = "grid" if make is discs else "scatter"
-    monkeypatch.setattr(imaging, name, counted("frames", getattr(imaging, name)))
-    walks = walk.walks
-    monkeypatch.setattr(walk, "walks", lambda *args: counted("latents", walks(*args)))
-    walk.render(make(), tmp_path / f"a.{suffix}", frames=10 * walk.CHUNK, rows=1, columns=1)
+    room, name = (pages, "grid") if make is discs else (plane, "draw_scatter")
+    monkeypatch.setattr(room, name, counted("frames", getattr(room, name)))
+    walks = paths.walks
+    monkeypatch.setattr(paths, "walks", lambda *args: counted("latents", walks(*args)))
+    walk.render(make(), tmp_path / f"a.{suffix}", frames=4 * paths.CHUNK, grid=(1, 1))
     assert 1 <= most["frames"] <= 3 and 1 <= most["latents"] <= 2  # the latter of CHUNK frames each
 
 
 # ---------------------------------------------------------------- the command
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "folder.gif").mkdir()
+    (tmp_path / "file").touch()
+    for name, says in [("a.avi", "gif or .mp4"), ("a", "gif or .mp4"), ("folder.gif", "is a folder"),
+                       ("file/a.gif", "cannot write in")]:  # fmt: skip
+        with pytest.raises(UserError, match=says):
+            output_file(tmp_path / name, (".gif", ".mp4"))
+    assert output_file(tmp_path / "new" / "A.GIF", (".gif", ".mp4")).name == "A.GIF"
+    assert not (tmp_path / "new").exists()
 
 
 def run(monkeypatch, *argv: str) -> int:
@@ -298,6 +317,7 @@ def test_dimensions_mean_a_dimension_path_with_a_row_each(tmp_path, monkeypatch,
         (["--dimension", "3", "--span", "nan", "2"], "--span goes from a lower"),
         (["--dimension", "3", "--grid", "2x2"], "--grid 1x2"),
         (["--dimension", "3", "--path", "circle"], "belongs to --path dimension"),
+        (["--path", "spiral"], "--path"),
     ],
 )
 def test_a_senseless_option_gets_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, options, says):
@@ -319,8 +339,3 @@ def test_a_checkpoint_that_is_not_there_gets_one_line(tmp_path, capsys):
     assert walk.main([str(tmp_path / "none.pt"), "--out", str(tmp_path / "walk.gif")]) == 2
     complaint = capsys.readouterr().err
     assert "none.pt" in complaint and complaint.count("\n") == 1 and os.listdir(tmp_path) == []
-
-
-def test_an_unknown_path_is_refused(tmp_path):
-    with pytest.raises(UserError, match="--path is one of"):
-        walk.render(discs(), tmp_path / "a.gif", path="spiral")

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from gan_ref.layers import spectral_norm
 from gan_ref.networks.output import Output
-from gan_ref.techniques.game import Game, Player
+from gan_ref.techniques.balance import Fixed
+from gan_ref.techniques.game import Batch, Game, Player, Turn
 from gan_ref.techniques.objectives import NonSaturating
 
 
@@ -96,7 +97,7 @@ def sgd(module: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
 def play(discriminator: nn.Module | None = None, generator: nn.Module | None = None, optimizer=sgd, **parts):
     """A prepared game of these networks; ``parts`` are further arguments of Game."""
     generator, discriminator = generator or Points(), discriminator or Critic()
-    parts = {"objective": NonSaturating(), "rng": seeded(3)} | parts
+    parts = {"objective": NonSaturating(), "balance": Fixed(), "rng": seeded(3)} | parts
     players = (Player(network, optimizer(network)) for network in (generator, discriminator))
     game = Game(*players, **parts)
     game.prepare()
@@ -109,6 +110,12 @@ def batches(seed: int = 4, count: int = 6):
 
     def draw():
         real = torch.randn(count, 2, generator=rng, dtype=torch.float64) + 1
-        return real, None, torch.randn(count, 3, generator=rng, dtype=torch.float64)
+        return Batch(real, None, torch.randn(count, 3, generator=rng, dtype=torch.float64))
 
     return draw
+
+
+def play_round(game: Game, rule, draw, balance=None) -> tuple[Turn, Turn]:
+    """A round of the rule, on as many batches from ``draw`` as it takes."""
+    game.balance = balance or game.balance
+    return rule(game, [draw() for _ in range(rule.batches(game))])

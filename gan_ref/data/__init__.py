@@ -6,24 +6,32 @@ Nothing here imports torch until ``Batches`` is asked for: every decoding proces
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gan_ref.config import Config
 from gan_ref.data.arrays import npy_dataset, npz_dataset
-from gan_ref.data.cache import Rows, available_cores, cached, in_order
-from gan_ref.data.cifar import cifar_dataset, holds_cifar
-from gan_ref.data.dataset import IMAGE_SIZES, Dataset, check_image_size
+from gan_ref.data.cache import Rows, open_or_build
+from gan_ref.data.cifar import cifar_dataset, find_batches
+from gan_ref.data.dataset import IMAGE_SIZES, Dataset, Options, require_image_size
 from gan_ref.data.folder import folder_dataset
 from gan_ref.data.mixtures import MIXTURES, mixture
-from gan_ref.data.mnist import holds_mnist, mnist_dataset
+from gan_ref.data.mnist import find_idx, mnist_dataset
+from gan_ref.data.workers import available_cores, in_order
 from gan_ref.errors import UserError
 
-__all__ = ["IMAGE_SIZES", "Batches", "Dataset", "check_image_size", "open_dataset"]
+if TYPE_CHECKING:
+    from gan_ref.data.batches import Batches
+
+__all__ = ["IMAGE_SIZES", "Batches", "Dataset", "open_dataset", "open_split", "require_image_size"]
 
 UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what archives unpack to
 FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
+READERS = {".npy": npy_dataset, ".npz": npz_dataset, ".zip": folder_dataset}
 
 
 def __getattr__(name: str):
@@ -39,16 +47,16 @@ def open_dataset(
     image_size: int = 32,
     channels: int | None = None,
     split: str = "train",
-    cache_dir: Path | None = None,
-    progress: bool = True,
     workers: int | None = None,
+    follow_links: bool = False,
 ) -> Dataset | None:
     """Open a source of real samples at ``image_size`` with 1 or 3 ``channels`` (None: what the data is).
 
     ``source`` is "faces", "ring8" or "grid25", or a path: a folder of images or a .zip of one, a folder of
     MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
     ./faces.) ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded
-    once, into ``cache_dir``, by ``workers`` processes (None: every core). Raises UserError for a source that
+    once, into the cache, by ``workers`` processes (None: one for each core). Links that lead out of a
+    folder of images are left out and named, unless ``follow_links``. Raises UserError for a source that
     cannot be used.
     """
     if split not in ("train", "test"):
@@ -57,67 +65,58 @@ def open_dataset(
         raise UserError(f"channels must be 1 (gray) or 3 (colour), not {channels}")
     if source in MIXTURES:
         return mixture(source, seed=0 if split == "train" else 1)
-    check_image_size(image_size)
-    cores = workers or available_cores()
+    options = Options(require_image_size(image_size), channels, split, workers, follow_links)
     if source == "faces":
-        return faces_dataset(image_size, channels or 3, split, cache_dir, progress, cores)
+        return faces_dataset(options)
     path = Path(os.path.expanduser(source))
     if not source or not os.path.exists(path):
         known = ", ".join(("faces", *MIXTURES))
         raise UserError(f"no data at {source!r}; give {known}, or the path of a folder, .zip, .npz or .npy")
-    settings = image_size, channels
     if path.is_dir():
-        return open_folder(path, settings, split, cache_dir, progress, cores)
-    if split == "test":
-        return None
-    if path.suffix.lower() == ".npy":
-        return npy_dataset(path, *settings, cache_dir, progress)
-    if path.suffix.lower() == ".npz":
-        return npz_dataset(path, *settings, cache_dir, progress)
-    if path.suffix.lower() == ".zip":
-        return folder_dataset(path, *settings, cache_dir, progress, cores)
-    raise UserError(f"{source} is neither a folder nor a .zip, .npz or .npy")
+        return open_folder(path, options)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{source} is neither a folder nor a .zip, .npz or .npy")
+    return reader(path, options) if split == "train" else None
 
 
-def open_folder(
-    path: Path,
-    settings: tuple[int, int | None],
-    split: str,
-    cache_dir: Path | None,
-    progress: bool,
-    cores: int,
-) -> Dataset | None:
+def open_split(config: Config, split: str) -> Dataset | None:
+    """The data that a run's settings name; None if it has no such split."""
+    size, channels = config.image_size or 32, config.channels
+    return open_dataset(config.data, size, channels, split, follow_links=config.follow_links)
+
+
+def open_folder(path: Path, options: Options) -> Dataset | None:
     """MNIST's or CIFAR-10's files if the folder, or the one they unpack to, has them; else its images."""
-    for folder in (path, *(path / name for name in UNPACKED if (path / name).is_dir())):
-        for found, dataset in ((holds_mnist, mnist_dataset), (holds_cifar, cifar_dataset)):
-            if found(folder):
-                opened = dataset(folder, *settings, split, cache_dir, progress)
-                if opened is None and split == "train":
-                    raise UserError(f"{folder} has only test files; put the training files beside them")
-                return opened
-    return folder_dataset(path, *settings, cache_dir, progress, cores) if split == "train" else None
+    if not can_list(path):
+        raise UserError(f"cannot read the folder {path}: permission denied")
+    for folder in filter(can_list, (path, *(path / name for name in UNPACKED))):
+        opened = mnist_dataset(folder, options) or cifar_dataset(folder, options)
+        if opened is not None:
+            return opened
+        if options.split == "train" and (find_idx(folder, "images", "test") or find_batches(folder, "test")):
+            raise UserError(f"{folder} has only test files; put the training files beside them")
+    return folder_dataset(path, options) if options.split == "train" else None
 
 
-def faces_dataset(
-    size: int, channels: int, split: str, cache_dir: Path | None, progress: bool, cores: int
-) -> Dataset:
+def can_list(folder: Path) -> bool:
+    return os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
+
+
+def faces_dataset(options: Options) -> Dataset:
     """The built-in portraits, drawn once into the cache; labels are the classes, factors what was drawn."""
     from gan_ref.data import faces
 
-    count, seed = FACES[split]
+    channels = options.channels or 3
+    options = replace(options, channels=channels)
+    count, seed = FACES[options.split]
     jobs = [(start, min(start + 512, count)) for start in range(0, count, 512)]
-    draw = partial(draw_faces, size, channels, seed)
-    entry = cached(
-        f"faces-{split}",
-        ["faces", faces.VERSION, count, seed],
-        (size, size, channels),
-        lambda: in_order(draw, jobs, cores),
-        count,
-        cache_dir,
-        progress,
-    )
-    labels, classes = faces.classes(entry.labels)
-    return Dataset("faces", entry.samples, labels, tuple(classes), flip=True, factors=entry.labels)
+    draw = partial(draw_faces, options.image_size, channels, seed)
+    identity = ["faces", faces.VERSION, count, seed]
+    cores = options.workers or available_cores()
+    opened = open_or_build("faces", identity, options, lambda: in_order(draw, jobs, cores), count)
+    labels, classes = faces.classes(opened.factors)
+    return replace(opened, labels=labels, classes=classes, flip=True)
 
 
 def draw_faces(size: int, channels: int, seed: int, span: tuple[int, int]) -> Rows:

@@ -1,46 +1,35 @@
 """Decode once: samples as uint8 in a memory-mapped file, so that every later run opens them at once.
 
-An entry is a folder of three files, named after a hash of the source's identity and the image settings:
+An entry is a folder of two files, named after a hash of the source's identity and the image settings:
 
     samples.npy   uint8 (N, H, W, C)
-    labels.npz    int64 (N,) each: "labels", and a source's factors
-    skipped.json  what could not be decoded
+    labels.npz    int64 (N,) each: "labels", and a source's factors; the names of skipped files, their number
 
-It is written under a temporary name and renamed when whole, so a reader never sees half of one, two processes
-that build the same entry do no harm, and a killed one leaves a temporary folder that a later build removes.
+It is built under a temporary name and renamed when it is whole, so nobody reads half of one. A lock lets one
+process build it while others wait, and the next build of an entry overwrites what a killed one left.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import multiprocessing
 import os
 import re
 import shutil
-import signal
-import sys
-import tempfile
-import threading
-import time
-import zipfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
-from gan_ref.errors import UserError
+from gan_ref.data.dataset import Dataset, Options
+from gan_ref.data.workers import available_cores as available_cores
+from gan_ref.errors import PassingTrouble, UserError
+from gan_ref.files import cache_folder, lock, read_untrusted
 
-FORMAT = 1  # raise it when the same source and settings would give other pixels
+FORMAT = 2  # raise it when the same source and settings would give other pixels or other files
 NAMED = 20  # how many skipped files are named; all are counted
-STALE = 3600.0  # seconds after its last write at which a temporary folder is surely nobody's
 
 
 @dataclass
@@ -48,198 +37,103 @@ class Rows:
     """Consecutive samples on their way into the cache, and the files among them that could not be decoded."""
 
     samples: np.ndarray  # uint8 (n, H, W, C)
-    labels: dict[str, np.ndarray] = field(default_factory=dict)  # int64 (n,) each
+    labels: dict[str, np.ndarray] = field(default_factory=dict)  # int64 (n,): "labels", and factors
     skipped: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A whole cache entry: what every source of images becomes."""
-
-    samples: np.ndarray
-    labels: dict[str, np.ndarray]
-    skipped: tuple[str, ...]
-    skipped_count: int
-
-
-def cached(
+def open_or_build(
     name: str,
     identity: Iterable[object],
-    shape: tuple[int, int, int],
+    options: Options,
     rows: Callable[[], Iterable[Rows]],
-    total: int,
-    cache_dir: Path | None = None,
-    progress: bool = True,
-) -> Entry:
-    """Open the entry of ``identity`` at ``shape`` = (H, W, C), built from ``rows()`` if it is not there.
+    total: int | None = None,
+) -> Dataset:
+    """Open the entry of ``identity`` at the options' size and channels; build it from ``rows()`` if need be.
 
     ``total`` is the number of samples to expect, for the progress bar. Memory does not grow with it: rows are
     written as they come. Raises UserError if the cache cannot be written or no sample is left.
     """
-    folder = cache_dir or default_directory()
-    digest = hashlib.sha256(repr((FORMAT, shape)).encode())
+    digest = hashlib.sha256(repr((FORMAT, options.image_size, options.channels)).encode())
     for part in identity:
         digest.update(repr(part).encode("utf-8", "surrogateescape"))
     slug = re.sub(r"\W+", "-", name, flags=re.ASCII).strip("-")[:40]
-    path = folder / f"{slug}-{'x'.join(map(str, shape))}-{digest.hexdigest()[:20]}"
+    folder = cache_folder()
+    path = folder / f"{slug}-{options.image_size}px-{digest.hexdigest()[:20]}"
 
-    entry = _load(path)
-    if entry is None:
-        _build(path, name, shape, rows, total, progress)
-        entry = _load(path)
-        if entry is None:
-            raise UserError(f"the cache entry {path} cannot be read back; delete it and try again")
-    return entry
+    opened = _open(path, name)
+    if opened is None:
+        try:
+            with lock(folder / f".{path.name}.lock"):
+                opened = _open(path, name)  # another process may have built it in the meantime
+                if opened is None:
+                    _build(path, name, rows, total)
+                    opened = _open(path, name)
+        except OSError as error:
+            raise PassingTrouble(
+                f"cannot write the cache in {folder}: {error.strerror or error}; "
+                "free some space there, or set GAN_REF_CACHE to a folder that can be written"
+            ) from None
+    if opened is None:
+        raise UserError(f"the cache entry {path} cannot be read back; delete it and try again")
+    return opened
 
 
 def file_identity(path: Path) -> tuple[str, int, int]:
-    """Place, size and time of a file: what tells one from another without reading it."""
-    status = path.stat()
+    """Path, size and time of a file, which tell one from another without reading it."""
+    status = read_untrusted(path, Path.stat, "a file")
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
-def default_directory() -> Path:
-    """$GAN_REF_CACHE, else $XDG_CACHE_HOME/gan_ref, else ~/.cache/gan_ref."""
-    if given := os.environ.get("GAN_REF_CACHE"):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "gan_ref"
-
-
-def in_order(work: Callable[[Any], Rows], jobs: Iterable[Any], workers: int) -> Iterator[Rows]:
-    """Yield ``work(job)`` for each job in order, done by ``workers`` processes (1: by this one).
-
-    Only a few jobs are ever under way, so a slow disk does not pile up results.
-    """
-    if workers == 1:
-        yield from map(work, jobs)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with _without_main(), ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
-        pending: deque = deque()
-        try:
-            for job in jobs:
-                pending.append(pool.submit(work, job))
-                if len(pending) > 4 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BrokenProcessPool:
-            raise UserError("a decoding process died (killed for lack of memory?); try again") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when it does, even by kill -9: an orphan would wait for ever."""
-
-    def follow_parent() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=follow_parent, daemon=True).start()
-
-
-def available_cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _load(path: Path) -> Entry | None:
+def _open(path: Path, name: str) -> Dataset | None:
     """The entry at ``path``, or None if it is missing or damaged."""
     try:
         samples = np.load(path / "samples.npy", mmap_mode="r", allow_pickle=False)
         with np.load(path / "labels.npz", allow_pickle=False) as stored:
-            labels = {key: stored[key] for key in stored.files}
-        left_out = json.loads((path / "skipped.json").read_text("utf-8"))
-        whole = len(samples) > 0 and all(len(values) == len(samples) for values in labels.values())
-        return Entry(samples, labels, tuple(left_out["named"]), left_out["count"]) if whole else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            factors = {key: stored[key] for key in stored.files}
+        skipped, count = tuple(factors.pop("skipped").tolist()), int(factors.pop("skipped_count"))
+        if samples.ndim != 4 or any(len(values) != len(samples) for values in factors.values()):
+            return None
+        labels = factors.pop("labels", None)
+        return Dataset(name, samples, labels, skipped=skipped, skipped_count=count, factors=factors)
+    except Exception:  # whatever the damage, the entry is built again
         return None
 
 
-def _build(path: Path, name: str, shape: tuple, rows: Callable, total: int, progress: bool) -> None:
-    with _writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path.parent)
-        if path.exists() and _load(path) is None:  # damaged; not one that another process finished just now
-            shutil.rmtree(path, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(prefix="building-", dir=path.parent))
+def _build(path: Path, name: str, rows: Callable, total: int | None) -> None:
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    labels: dict[str, list[np.ndarray]] = {}
+    skipped: list[str] = []
+    count = 0
     try:
-        labels: dict[str, list[np.ndarray]] = {}
-        named: list[str] = []
-        count = skipped = 0
-        bar = tqdm(total=total, desc=f"preparing {name}", unit="img", disable=None if progress else True)
-        with bar, (temporary / "samples.npy").open("wb") as file:
-            file.write(_npy_header(0, shape))
+        bar = tqdm(total=total, desc=f"preparing {name}", unit="img", disable=None)
+        with bar, (part / "samples.npy").open("wb") as file:
             for chunk in rows():
-                with _writing(path.parent):
-                    file.write(np.ascontiguousarray(chunk.samples))
+                if not file.tell():
+                    _write_header(file, 0, chunk.samples)
+                file.write(np.ascontiguousarray(chunk.samples).data)
                 for key, values in chunk.labels.items():
                     labels.setdefault(key, []).append(values)
-                named += chunk.skipped[: NAMED - len(named)]
-                skipped += len(chunk.skipped)
+                skipped += chunk.skipped
                 count += len(chunk.samples)
                 bar.update(len(chunk.samples) + len(chunk.skipped))
             if not count:
-                raise UserError(f"{name}: none of {skipped} files could be decoded: " + "; ".join(named[:3]))
-            with _writing(path.parent):
-                file.seek(0)
-                file.write(_npy_header(count, shape))
-                file.flush()
-                os.fsync(file.fileno())
-        with _writing(path.parent):
-            whole = {key: np.concatenate(parts) for key, parts in labels.items()}
-            np.savez(temporary / "labels.npz", **whole)
-            (temporary / "skipped.json").write_text(json.dumps({"named": named, "count": skipped}), "utf-8")
-        try:
-            temporary.rename(path)
-        except OSError:  # another process was first, and its entry is as good
-            if not path.exists():
-                raise
+                named = "; ".join(skipped[:3])
+                raise UserError(f"{name}: none of {len(skipped)} files could be decoded: {named}")
+            file.seek(0)
+            _write_header(file, count, chunk.samples)  # as long as before: numpy leaves room for N to grow
+            file.flush()
+            os.fsync(file.fileno())
+        whole: dict[str, Any] = {key: np.concatenate(parts) for key, parts in labels.items()}
+        whole |= {"skipped": np.array(skipped[:NAMED], str), "skipped_count": np.array(len(skipped))}
+        np.savez(part / "labels.npz", **whole)
+        shutil.rmtree(path, ignore_errors=True)  # a damaged one
+        part.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
-def _npy_header(count: int, shape: tuple) -> bytes:
-    """The header of a .npy file, always 128 bytes, so that the true count can be written over it later."""
-    text = repr({"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
-    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
-
-
-def _remove_stale(folder: Path) -> None:
-    for left in folder.glob("building-*"):
-        try:
-            newest = max(item.stat().st_mtime for item in (left, *left.iterdir()))
-        except OSError:
-            continue
-        if time.time() - newest > STALE:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write the cache in {folder}: {error.strerror or error}; "
-            "free some space there, or set GAN_REF_CACHE to a folder that can be written"
-        ) from None
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes that do not import the program's main module.
-
-    multiprocessing has every spawned process import it first, and with it all of torch: 2 s and 200 MB each.
-    The work here is found by its own module's name, so nothing in the main module is needed.
-    """
-    main = sys.modules["__main__"]
-    hidden = {key: main.__dict__.pop(key) for key in ("__spec__", "__file__") if key in main.__dict__}
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        main.__dict__.update(hidden)
+def _write_header(file: BinaryIO, count: int, samples: np.ndarray) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *samples.shape[1:])}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""What a source of real samples is, once opened."""
+"""What a source of real samples is once it is open, and how it may be opened."""
 
 from __future__ import annotations
 
@@ -12,9 +12,20 @@ from gan_ref.errors import UserError
 IMAGE_SIZES = (16, 32, 64, 128, 256)
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to open a source; `gan_ref.data.open_dataset` explains each."""
+
+    image_size: int = 32
+    channels: int | None = None
+    split: str = "train"
+    workers: int | None = None
+    follow_links: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """N samples with what is known about them.
+    """N samples and what is known about them.
 
     ``samples`` is uint8 (N, H, W, C), memory-mapped, for images, and float32 (N, 2) for the mixtures.
     """
@@ -23,10 +34,10 @@ class Dataset:
     samples: np.ndarray
     labels: np.ndarray | None = None  # int64 (N,), indices into classes
     classes: tuple[str, ...] = ()
-    flip: bool = False  # is a mirrored sample still a plausible one? not a digit, not a point
+    flip: bool = False  # is a mirrored sample still plausible? A digit is not, nor is a point.
     skipped: tuple[str, ...] = ()  # "file: reason", the first few of skipped_count
     skipped_count: int = 0
-    factors: Mapping[str, np.ndarray] = field(default_factory=dict)  # faces: one int64 (N,) a factor
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)  # faces: int64 (N,) for each factor
     means: np.ndarray | None = None  # mixtures: the centres of the modes, float64 (K, 2)
     sigma: float | None = None  # mixtures: the standard deviation of each mode
 
@@ -34,15 +45,20 @@ class Dataset:
         return len(self.samples)
 
     @property
+    def points(self) -> bool:
+        """True if the samples are points of the plane, False if they are images."""
+        return self.samples.ndim == 2
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one sample as a network sees it: (C, H, W), or (2,)."""
-        if self.samples.ndim == 2:
+        if self.points:
             return self.samples.shape[1:]
         height, width, channels = self.samples.shape[1:]
         return channels, height, width
 
     def notice(self) -> str:
-        """One line for the person who ran it about files left out; empty if there were none."""
+        """One line that counts and names the files left out; empty if there were none."""
         if not self.skipped_count:
             return ""
         more = self.skipped_count - len(self.skipped)
@@ -51,8 +67,8 @@ class Dataset:
         return f"{self.name}: {count} skipped: {named}"
 
 
-def check_image_size(size: int) -> int:
-    """Return ``size`` if it is one to train at, a power of two from 16 to 256; else raise UserError."""
+def require_image_size(size: int) -> int:
+    """Return ``size`` if it is a power of two from 16 to 256; else raise UserError."""
     if size not in IMAGE_SIZES:
         low, high = sorted(sorted(IMAGE_SIZES, key=lambda known: abs(known - size))[:2])
         raise UserError(f"image size {size} is not a power of two from 16 to 256; use {low} or {high}")

@@ -8,21 +8,21 @@ whatever its styles.
 Three shapes draw everything: silhouettes symmetric about a line (head, hair, hats, clothes), ellipses and
 their square-shouldered kin (eyes, cheeks, lenses), and bands between two parabolas (mouths, brows, brims).
 Each has the distance to its edge in closed form, made of terms in x and terms in y; clipped to one pixel,
-it is the anti-aliasing. A shape is computed in the rows and columns it needs only, and arrays keep the
+it is the anti-aliasing. A shape is computed only in the rows and columns that it needs, and arrays keep the
 faces along their last axis, (rows, columns, faces), so that numpy's inner loop runs over faces however
-small the feature.
+small the feature is.
 
 Coordinates: x to the right and y downwards, the picture about 1.7 wide, a head about 1 wide and 1.2 high.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-VERSION = 1  # bumped whenever a picture changes: caches are keyed by it
+VERSION = 1  # raise it whenever a picture changes: the cache is keyed by it
 
 FACTORS: dict[str, tuple[str, ...]] = {
     "hair_style": ("buzz", "short", "fringe", "bob", "long", "curly", "pigtails"),
@@ -35,8 +35,8 @@ FACTORS: dict[str, tuple[str, ...]] = {
 }
 _RATES = {"glasses": (0.4, 0.2, 0.2, 0.2), "hat": (0.46, 0.18, 0.18, 0.18)}  # the other factors are uniform
 
-# The continuous part of a face, each uniform in [0, 1). A number's place in this tuple is its counter:
-# append only.
+# The continuous part of a face: each trait is uniform in [0, 1). Its place in this tuple is its counter, so
+# new traits must be appended.
 _TRAITS = (
     "x", "y", "lean", "turn", "nod", "head_width", "jaw", "eye_spacing", "eye_size", "gaze_x", "gaze_y",
     "eye_colour", "eye_tone", "brow_height", "brow_weight", "nose_size", "mouth_width", "mouth_size",
@@ -68,16 +68,13 @@ _CLOTHES = _palette("e4572e 2e86ab 4c9f70 f4f1e8 5b3f8c 2f3e55 f2a541 d1495b")
 _TRIM = _palette("ffffff f6d55c 22314a ef7b6c")
 _HAT = _palette("d7263d 1b998b 2e4e9e f0a202 6a4c93 f2efe6")
 _FRAME = _palette("1d1a22 7a1f2b 14385c 4a2511")
-_INK = np.float32([38, 26, 34])
+_INK, _WHITE, _MOUTH, _TONGUE = _palette("261a22 ffffff 601422 ec6870")
 _STRAW = _palette("f0d494 f7e8c4 dca762 e9c3b0")
-_WHITE = np.float32([255, 255, 255])
-_MOUTH = np.float32([96, 20, 34])
-_TONGUE = np.float32([236, 104, 112])
 
 # Styles as rows of numbers. Widths of hair are added to the head's own. Columns: width over the temples,
 # top, width at the lower end, lower end; the face's opening in it: half-width, top, flatness (−1 pointed, 1
 # straight), shift of the parting; scallops, bunches, opacity.
-_HAIR_STYLES = np.float32([
+_HAIR_STYLES = np.array([
     (0.010, -0.545, -0.030, 0.060, 0.445, -0.300, 0.60, 0.00, 0.0, 0.0, 0.80),  # buzz
     (0.070, -0.680, 0.020, 0.160, 0.430, -0.230, 0.10, 0.17, 0.0, 0.0, 1.00),  # short
     (0.090, -0.640, 0.070, 0.330, 0.440, -0.120, 1.00, 0.00, 0.0, 0.0, 1.00),  # fringe
@@ -85,34 +82,34 @@ _HAIR_STYLES = np.float32([
     (0.100, -0.640, 0.210, 1.400, 0.390, -0.360, -0.40, 0.00, 0.0, 0.0, 1.00),  # long
     (0.265, -0.800, -0.080, 0.560, 0.430, -0.220, 0.25, 0.00, 1.0, 0.0, 1.00),  # curly
     (0.060, -0.640, 0.010, 0.180, 0.440, -0.260, -0.30, 0.00, 0.0, 1.0, 1.00),  # pigtails
-])  # fmt: skip
+], np.float32)  # fmt: skip
 
 # Columns: the mouth's half-width, upper curve, lower curve and thickness (see `_Canvas.band`), openness,
 # teeth; eye height, lift of the brows, lift of their inner ends.
-_EXPRESSIONS = np.float32([
+_EXPRESSIONS = np.array([
     (0.150, 0.000, 0.012, 0.026, 0.0, 0.0, 1.00, 0.00, 0.00),  # neutral
     (0.215, 0.115, 0.135, 0.028, 0.0, 0.0, 0.94, 0.02, 0.00),  # smile
     (0.235, 0.000, 0.210, 0.030, 1.0, 1.0, 0.88, 0.03, 0.00),  # grin
     (-0.030, 0.000, 0.000, 0.130, 1.0, 0.0, 1.12, 0.09, 0.00),  # surprised
     (0.180, -0.125, -0.100, 0.028, 0.0, 0.0, 0.92, 0.02, 0.11),  # sad
-])  # fmt: skip
+], np.float32)  # fmt: skip
 
 # Columns: drawn, a lens's half-width, half-height and squareness, the rim's thickness, tint.
-_GLASSES = np.float32([
+_GLASSES = np.array([
     (0.0, 0.100, 0.100, 0.0, 0.05, 0.0),  # none
     (1.0, 0.195, 0.195, 0.0, 0.050, 0.0),  # round
     (1.0, 0.205, 0.150, 1.0, 0.050, 0.0),  # square
     (1.0, 0.215, 0.165, 0.5, 0.030, 1.0),  # sunglasses
-])  # fmt: skip
+], np.float32)  # fmt: skip
 
 # Columns: drawn, the crown's half-width and top, the band's thickness, the brim's half-width, droop and
 # shift to the side, bobble, straw.
-_HATS = np.float32([
+_HATS = np.array([
     (0.0, 0.60, -0.60, 0.00, 0.10, 0.01, 0.00, 0.0, 0.0),  # none
     (1.0, 0.56, -0.67, 0.090, 0.10, 0.01, 0.00, 1.0, 0.0),  # beanie
     (1.0, 0.59, -0.78, 0.00, 0.50, 0.12, 0.26, 0.0, 0.0),  # cap
     (1.0, 0.50, -0.80, 0.06, 0.80, 0.17, 0.00, 0.0, 1.0),  # sunhat
-])  # fmt: skip
+], np.float32)  # fmt: skip
 _FRAME_HALF, _FRAME_MIDDLE = 0.87, 0.045  # the picture is x within ±half, y within middle ± half
 _BRIM = -0.36  # where every hat ends, above the eyes and the fringe
 
@@ -128,7 +125,7 @@ def factors(indices: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def classes(
-    labels: dict[str, np.ndarray], names: Sequence[str] = ("expression", "glasses")
+    labels: Mapping[str, np.ndarray], names: Sequence[str] = ("expression", "glasses")
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Combine factors into one class: index int64 (N,), the last name varying fastest, and each class's name.
 
@@ -159,7 +156,7 @@ def draw(indices: np.ndarray, size: int, seed: int = 0) -> tuple[np.ndarray, dic
     for start in range(0, len(indices), at_once):
         part = slice(start, start + at_once)
         uniform = _uniform(indices[part], seed, range(64, 64 + len(_TRAITS))).astype(np.float32)
-        traits = dict(zip(_TRAITS, uniform))
+        traits: dict[str, np.ndarray] = dict(zip(_TRAITS, uniform))
         images[part] = _portrait({name: label[part] for name, label in labels.items()}, traits, int(size))
     return images, labels
 
@@ -167,8 +164,8 @@ def draw(indices: np.ndarray, size: int, seed: int = 0) -> tuple[np.ndarray, dic
 def _uniform(indices: np.ndarray, seed: int, counters: range) -> np.ndarray:
     """Numbers in [0, 1) that depend on (seed, index, counter) alone: float64 (counters, N).
 
-    SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators") as a hash, of each
-    of the three in turn.
+    SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators") hashes the three
+    in turn.
     """
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.dtype.kind not in "iu" and indices.size:
@@ -264,7 +261,7 @@ class _Canvas:
         return _Coverage(rows, columns, np.clip(alpha, 0, 1, out=alpha))
 
     def ellipse(self, cx, cy, rx, ry, soft: float = 0.0, square: np.ndarray | float = 0.0) -> _Coverage:
-        """|x/rx|ᵖ + |y/ry|ᵖ < 1, everything (N,): p from 2, an ellipse, to 8 as `square` goes from 0 to 1."""
+        """|x/rx|ᵖ + |y/ry|ᵖ < 1, arguments (N,): p goes from 2 (an ellipse) to 8 as `square` goes 0 to 1."""
         rx, ry = np.float32(rx), np.float32(ry)
         across, down = _power((self.x - cx) / rx, square), _power((self.y - cy) / ry, square)
         gain = np.minimum(rx, ry) / (max(self.pixel, np.float32(soft)) * (2 + 6 * np.float32(square)))
@@ -276,9 +273,9 @@ class _Canvas:
     def band(self, cx, cy, half_width, upper, lower, thickness, slope=0.0) -> _Coverage:
         """Between cy + slope·dx + {upper, lower}·(1 − (dx/half_width)²), thickened: a mouth, a brow.
 
-        Everything (N,). The parabolas meet in the corners, dx = ±half_width; what thickens them is an
-        ellipse, `thickness` high and half_width + thickness wide. Flat parabolas and a negative half_width
-        leave a tall ellipse: "oh!".
+        Arguments are (N,). The parabolas meet in the corners, dx = ±half_width; an ellipse thickens them,
+        `thickness` high and half_width + thickness wide. Flat parabolas with a negative half_width leave a
+        tall ellipse: "oh!".
         """
         reach = half_width + thickness
         dx = self.x - cx
@@ -309,7 +306,7 @@ def _extent(hit: np.ndarray) -> slice:
 
 
 def _power(t: np.ndarray, square: np.ndarray | float) -> np.ndarray:
-    """t² for square = 0, t⁸ for 1, between them a mixture: a profile from round to flat."""
+    """t² for square = 0, t⁸ for 1, and a mixture between them: a profile from round to flat."""
     t = t * t
     return t + np.float32(square) * (t * t * t * t - t)
 
@@ -324,9 +321,11 @@ def _spread(uniform: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.float32(low) + np.float32(high - low) * uniform
 
 
-def _shade(colour: np.ndarray, tone: np.ndarray, warmth=0.5, by: float = 0.14) -> np.ndarray:
+def _shade(
+    colour: np.ndarray, tone: np.ndarray, warmth: np.ndarray | float = 0.5, by: float = 0.14
+) -> np.ndarray:
     """Vary colours (3, N): lighter or darker by up to by/2, and warmer or cooler."""
-    warm = np.float32([16, 0, -16])[:, None]
+    warm = np.array([16, 0, -16], np.float32)[:, None]
     return np.clip(colour * (1 + np.float32(by) * (tone - 0.5)) + warm * np.float32(warmth - 0.5), 0, 255)
 
 

@@ -1,30 +1,36 @@
 """Image files in a folder, or in a .zip, which is read where it lies.
 
-What is an image goes by its extension; other files (notes, .DS_Store, film clips) are passed over.
-Labels are the names of the first-level folders, after peeling off folders that hold everything, and there are
-none when images lie beside those folders or in one folder only.
+The extension decides what is an image; other files (notes, .DS_Store, film clips) are passed over.
+Labels are the names of the first-level folders, after peeling off folders that hold everything. There are no
+labels when images lie beside those folders or in one folder only.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import warnings
+import stat
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from gan_ref.data.cache import Rows, available_cores, cached, in_order
-from gan_ref.data.dataset import Dataset
-from gan_ref.data.decode import EXTENSIONS, MAX_BYTES, decode, is_gray, read_bytes
-from gan_ref.errors import UserError
+from gan_ref.data.cache import NAMED, Rows, open_or_build
+from gan_ref.data.dataset import Dataset, Options
+from gan_ref.data.decode import EXTENSIONS, decode, is_gray
+from gan_ref.data.workers import UNIT, available_cores, in_order, quiet
+from gan_ref.errors import UserError, printable
+from gan_ref.files import read_untrusted
 
 CHUNK = 64  # files a job: 1.5 MB of result at 64×64
 IN_PROCESS = 200  # with fewer files than this, starting processes takes longer than decoding
 LOOKED_AT = 256  # headers read, evenly spread, to tell whether the data is gray
+MAX_BYTES = 256 << 20
 
 
 class File(NamedTuple):
@@ -32,137 +38,135 @@ class File(NamedTuple):
 
     name: str  # relative, with forward slashes
     member: str | int  # how to open it: its path in the folder, or its number in the archive
-    size: int
+    size: int  # in an archive, what it would be when unpacked
     stamp: int  # mtime in ns; in an archive, the CRC
-    error: str | None = None  # why it cannot even be tried
 
 
-def folder_dataset(
-    path: Path,
-    size: int,
-    channels: int | None,
-    cache_dir: Path | None = None,
-    progress: bool = True,
-    workers: int | None = None,
-) -> Dataset:
+def folder_dataset(path: Path, options: Options) -> Dataset:
     """The images of a folder or .zip at ``path``, decoded once into the cache."""
-    files = list_archive(path) if path.is_file() else list_folder(path)
+    inside_folder = path.is_dir()
+    files, left_out = list_folder(path, options.follow_links) if inside_folder else list_archive(path)
     name = path.resolve().name or "data"
     if not files:
-        raise UserError(f"{path}: no image in it; looked for " + " ".join(sorted(EXTENSIONS)))
+        why = f"; left out {left_out[0]}" if left_out else ""
+        raise UserError(f"{path}: no image in it; looked for {' '.join(sorted(EXTENSIONS))}{why}")
     labels, classes = label_by_folder([file.name for file in files])
-    channels = channels or guess_channels(path, files)
+    channels = options.channels or guess_channels(path, files)
+    options = replace(options, channels=channels)
 
     def rows() -> Iterator[Rows]:
         jobs = (
             (files[i : i + CHUNK], None if labels is None else labels[i : i + CHUNK])
             for i in range(0, len(files), CHUNK)
         )
-        processes = 1 if len(files) < IN_PROCESS else workers or available_cores()
-        return in_order(partial(decode_files, path, size, channels), jobs, processes)
+        processes = 1 if len(files) < IN_PROCESS else options.workers or available_cores()
+        return in_order(partial(decode_files, path, options.image_size, channels), jobs, processes)
 
     # An archive is known by its checksums wherever it lies; a folder's times are only good for that folder.
-    place = "zip" if path.is_file() else str(path.resolve())
+    place = str(path.resolve()) if inside_folder else "zip"
     identity = (place, *((file.name, file.size, file.stamp) for file in files))
-    entry = cached(name, identity, (size, size, channels), rows, len(files), cache_dir, progress)
-    return Dataset(
-        name,
-        entry.samples,
-        entry.labels.get("labels"),
-        classes,
-        flip=True,
-        skipped=entry.skipped,
-        skipped_count=entry.skipped_count,
-    )
+    opened = open_or_build(name, identity, options, rows, len(files))
+    skipped, count = (*left_out, *opened.skipped)[:NAMED], len(left_out) + opened.skipped_count
+    return replace(opened, classes=classes, flip=True, skipped=skipped, skipped_count=count)
 
 
 def decode_files(path: Path, size: int, channels: int, job: tuple[list[File], np.ndarray | None]) -> Rows:
     """Decode a few files of ``path``; one that fails is named with its reason and left out."""
     files, labels = job
     images, kept, skipped = [], [], []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about odd metadata and large pictures
+    with quiet():
         for i, file in enumerate(files):
             try:
-                images.append(decode(read_file(path, file), size, channels))
+                with open_file(path, file) as stream:
+                    images.append(decode(stream, size, channels))
                 kept.append(i)
             except Exception as error:  # a decoder fails in as many ways as there are broken files
-                skipped.append(f"{printable(file.name)}: {printable(str(error)) or type(error).__name__}")
+                skipped.append(f"{printable(file.name)}: {printable(error) or type(error).__name__}")
     samples = np.stack(images) if images else np.empty((0, size, size, channels), np.uint8)
     return Rows(samples, {} if labels is None else {"labels": labels[kept]}, skipped)
 
 
-def read_file(path: Path, file: File):
-    """The file's bytes, from the folder or the archive at ``path``."""
-    if file.error:
-        raise ValueError(file.error)
-    if file.size > MAX_BYTES:  # of an archive's member, what it would be when unpacked
+@contextmanager
+def open_file(path: Path, file: File) -> Iterator[BinaryIO]:
+    """The file, open for reading, in the folder or the archive at ``path``."""
+    if file.size > MAX_BYTES:
         raise ValueError(f"{file.size} bytes, more than {MAX_BYTES}")
     if isinstance(file.member, str):
         with open(path / file.member, "rb") as stream:
-            return read_bytes(stream)
-    archive = _archive(path, path.stat().st_mtime_ns)
-    with archive.open(archive.infolist()[file.member]) as stream:
-        return read_bytes(stream)
+            yield stream
+    else:
+        archive = _archive(path, path.stat().st_mtime_ns)
+        with archive.open(archive.infolist()[file.member]) as stream:
+            # A small member is faster in memory; a large one would not leave enough of it.
+            yield io.BytesIO(stream.read()) if file.size <= UNIT else cast(BinaryIO, stream)
 
 
-def list_folder(root: Path) -> list[File]:
-    """Image files under ``root``, sorted by name. Links are followed, but no folder is entered twice."""
-    files, folders, entered = [], [""], set()
-    while folders:
-        inside = folders.pop()
-        try:
-            status = os.stat(root / inside)
-            if (status.st_dev, status.st_ino) in entered:
-                continue
-            entered.add((status.st_dev, status.st_ino))
-            with os.scandir(root / inside) as entries:
-                found = list(entries)
-        except OSError as error:
-            if not inside:
-                raise UserError(f"cannot read the folder {root}: {error.strerror}") from None
-            files.append(File(inside, inside, 0, 0, f"cannot read the folder: {error.strerror}"))
-            continue
-        for entry in found:
-            name = f"{inside}/{entry.name}" if inside else entry.name
+def list_folder(root: Path, follow_links: bool) -> tuple[list[File], list[str]]:
+    """Image files under ``root``, sorted by name, and "file: reason" for what is left out.
+
+    Links that lead out of ``root`` are followed only if ``follow_links``; no folder is entered twice.
+    """
+    home = os.path.realpath(root)
+    files, left_out, entered = [], [], {home}
+
+    def leave_out(path: str, reason: str | None) -> None:
+        left_out.append(f"{printable(os.path.relpath(path, root))}: {reason}")
+
+    def is_inside(path: str) -> bool:
+        if follow_links or not os.path.islink(path) or Path(os.path.realpath(path)).is_relative_to(home):
+            return True
+        leave_out(path, "a link out of the folder; --follow-links follows it")
+        return False
+
+    def unreadable(error: OSError) -> None:
+        leave_out(error.filename, f"cannot read the folder: {error.strerror}")
+
+    for parent, folders, names in os.walk(root, onerror=unreadable, followlinks=True):
+        folders.sort()
+        for name in folders.copy():
+            path = os.path.join(parent, name)
+            if not is_inside(path) or os.path.realpath(path) in entered:
+                folders.remove(name)
+            entered.add(os.path.realpath(path))
+        for path in (os.path.join(parent, name) for name in names if is_image_name(name)):
             try:
-                if entry.is_dir():
-                    folders.append(name)
-                elif is_image_name(name):
-                    status = entry.stat()
-                    odd = None if entry.is_file() else "not a regular file"
-                    files.append(File(name, name, status.st_size, status.st_mtime_ns, odd))
+                status = os.stat(path)
+                if not stat.S_ISREG(status.st_mode):
+                    leave_out(path, "not a regular file")
+                elif is_inside(path):
+                    name = Path(path).relative_to(root).as_posix()
+                    files.append(File(name, name, status.st_size, status.st_mtime_ns))
             except OSError as error:  # a link to nowhere, or to itself
-                if is_image_name(name):
-                    files.append(File(name, name, 0, 0, error.strerror))
-        folders.sort(reverse=True)
-    return sorted(files)
+                leave_out(path, error.strerror)
+    return sorted(files), sorted(left_out)
 
 
-def list_archive(path: Path) -> list[File]:
-    """Image files in the .zip at ``path``, sorted by name. Nothing is unpacked, so no name can escape."""
-    try:
-        members = _archive(path, path.stat().st_mtime_ns).infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path} is not a readable .zip: {error}") from None
-    files = []
-    for number, member in enumerate(members):
+def list_archive(path: Path) -> tuple[list[File], list[str]]:
+    """The same for the .zip at ``path``. Nothing is unpacked, so no name can escape."""
+
+    def load(path: Path) -> list[zipfile.ZipInfo]:
+        return _archive(path, path.stat().st_mtime_ns).infolist()
+
+    files, left_out = [], []
+    for number, member in enumerate(read_untrusted(path, load, "a readable .zip")):
         parts = member.filename.replace("\\", "/").split("/")
         name = "/".join(part for part in parts if part not in ("", ".", ".."))
         if not member.is_dir() and is_image_name(name) and "__MACOSX" not in name.split("/"):
-            locked = "encrypted" if member.flag_bits & 1 else None
-            files.append(File(name, number, member.file_size, member.CRC, locked))
-    if files and all(file.error for file in files):
+            if member.flag_bits & 1:
+                left_out.append(f"{printable(name)}: encrypted")
+            else:
+                files.append(File(name, number, member.file_size, member.CRC))
+    if left_out and not files:
         raise UserError(f"{path} is encrypted; unpack it with its password and give the folder")
-    return sorted(files)
+    return sorted(files), sorted(left_out)
 
 
 def label_by_folder(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Labels int64 (N,) and their names, from the first-level folders of ``names``; (None, ()) without."""
     paths = [name.split("/") for name in names]
     depth = len(os.path.commonprefix([parts[:-1] for parts in paths]))
-    tops = [parts[depth] if len(parts) > depth + 1 else None for parts in paths]
-    if None in tops:
+    tops = [parts[depth] if len(parts) > depth + 1 else "" for parts in paths]
+    if "" in tops:
         return None, ()
     classes = sorted(set(tops))
     number = {name: k for k, name in enumerate(classes)}
@@ -171,26 +175,23 @@ def label_by_folder(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...
 
 def guess_channels(path: Path, files: list[File]) -> int:
     """1 if every file looked at is gray, else 3."""
-    gray = None
-    for i in np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).astype(int)):
-        try:
-            gray = is_gray(read_file(path, files[i]))
-        except Exception:  # it will be named when it is decoded
-            continue
-        if not gray:
-            return 3
+    gray = 0
+    with quiet():
+        for i in np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).astype(int)):
+            try:
+                with open_file(path, files[i]) as stream:
+                    if not is_gray(stream):
+                        return 3
+                gray += 1
+            except Exception:  # it will be named when it is decoded
+                continue
     return 1 if gray else 3
 
 
 def is_image_name(name: str) -> bool:
-    """By its extension; hidden files (macOS leaves ._name.jpg beside name.jpg) are none."""
+    """Does it end as an image's does? Hidden files are none: macOS leaves ._name.jpg beside name.jpg."""
     base = name.rsplit("/", 1)[-1]
     return not base.startswith(".") and os.path.splitext(base)[1].lower() in EXTENSIONS
-
-
-def printable(text: str) -> str:
-    """One line that any terminal and any JSON file can take."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 @lru_cache(maxsize=1)

@@ -1,20 +1,21 @@
 """The published Inception network, through torch-fidelity: ``pip install '.[inception]'``.
 
-For scores that stand beside the literature's, on photographs. Nothing is downloaded here: the weights are a
-file that is given, or that torch-fidelity has put in torch's cache before.
+Its metrics stand beside the literature's, on photographs. Nothing is downloaded here: the weights are a file
+that is given, or that torch-fidelity has put in torch's cache before.
 """
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from gan_ref.errors import UserError
+from gan_ref.files import read_tensors, read_untrusted
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
@@ -31,17 +32,14 @@ def load_inception(weights: str | Path | None = None, device: str | torch.device
     if not path.is_file():
         raise UserError(f"no Inception weights at {path}: download {URL} and give it as --inception FILE")
     try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        fidelity = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     except ImportError:
         raise UserError("the Inception network comes with an extra: pip install '.[inception]'") from None
-    try:
-        # torch-fidelity reads the file in the way that may run code: only one that needs none reaches it.
-        torch.load(path, map_location="cpu", weights_only=True)
-        network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path))
-        network = network.eval().to(device)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError,
-            pickle.UnpicklingError, zipfile.BadZipFile):  # fmt: skip
-        raise UserError(f"{path} does not hold the Inception weights; they are at {URL}") from None
+    kind, advice = "a file of the Inception weights", f"they are at {URL}"
+    read_tensors(path, kind, advice)  # torch-fidelity would run code in the file: one that has any stops here
+    layers = ["2048", "logits_unbiased"]
+    build = partial(fidelity.FeatureExtractorInceptionV3, "inception", layers)
+    network = read_untrusted(path, lambda p: build(str(p)), kind, advice).eval().to(device)
 
     @torch.inference_mode()
     def inception(images: np.ndarray, batch_size: int = 50) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -16,24 +16,17 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[fl
     smaller balls. O(N·M·F) time, memory in chunks. Raises ValueError unless there are more than k of both.
     """
     real, fake = flatten(real), flatten(fake)
-    if real.shape[1] != fake.shape[1]:
-        raise ValueError(f"both must have the same number of features: {real.shape[1]} and {fake.shape[1]}")
-    if not 1 <= k < min(len(real), len(fake)):
-        raise ValueError(f"k must be at least 1 and less than the size of both sets, got k = {k}")
+    if k >= min(len(real), len(fake)):
+        raise ValueError(f"k must be less than the size of both sets, got k = {k}")
     centre = real.mean(0)  # distances do not change, their rounding gets smaller
     real, fake = real - centre, fake - centre
     return _share_inside(fake, real, k), _share_inside(real, fake, k)
 
 
 def _share_inside(points: np.ndarray, members: np.ndarray, k: int) -> float:
-    radius2 = np.concatenate(  # (M,): the k-th other member is the (k+1)-th counting oneself
-        [
-            np.partition(squared_distances(members[rows], members), k, axis=1)[:, k]
-            for rows in chunks(len(members), len(members))
-        ]
-    )
-    inside = [
-        (squared_distances(points[rows], members) <= radius2).any(1)
-        for rows in chunks(len(points), len(members))
-    ]
-    return float(np.concatenate(inside).mean())
+    radius2, inside, m = np.empty(len(members)), np.empty(len(points), dtype=bool), len(members)
+    for rows in chunks(m, m):  # the k-th other member is the (k+1)-th counting oneself
+        radius2[rows] = np.partition(squared_distances(members[rows], members), k, axis=1)[:, k]
+    for rows in chunks(len(points), m):
+        inside[rows] = (squared_distances(points[rows], members) <= radius2).any(1)
+    return float(inside.mean())

@@ -1,7 +1,7 @@
 """Mode coverage: how many of the data's modes are seen, and how evenly.
 
-From labels where the data has classes (Che et al. 2017, Srivastava et al. 2017: a classifier gives each
-sample its mode), from distances where the data is a mixture of Gaussians in the plane.
+The modes are the classes of the data (Che et al. 2017, Srivastava et al. 2017: a classifier gives each sample
+its mode) or the Gaussians of a mixture in the plane, of which the nearest is a point's mode.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ def mode_coverage(labels: np.ndarray, num_modes: int, reference: np.ndarray | No
     """Coverage of ``num_modes`` modes by samples with integer ``labels`` (N,).
 
     ``reference`` holds the labels of real data, the distribution that the reverse KL is taken to; without it
-    the modes are equally likely. Raises ValueError where a label is not one of the modes.
+    the modes are equally likely. Raises ValueError if a label is not one of the modes.
     """
-    counts = _counts(labels, num_modes)
-    real = np.ones(num_modes) if reference is None else _counts(reference, num_modes)
+    if not 0 <= np.min(labels) <= np.max(labels) < num_modes:
+        raise ValueError(f"labels must be from 0 to {num_modes - 1}")
+    counts = np.bincount(labels, minlength=num_modes)
+    real = np.ones(num_modes) if reference is None else np.bincount(reference, minlength=num_modes)
     return Coverage(
         int((counts > 0).sum()), num_modes,
         reverse_kl(counts, real), float(entropy(_normalise(counts))), counts,
@@ -54,14 +56,8 @@ def mixture_coverage(points: np.ndarray, means: np.ndarray, sigma: float) -> Mix
     mode, and compares with equally likely modes. A point that is not finite is no sample of any mode. In two
     dimensions a perfect sampler has a high-quality share of 1 − e^(−9/2) = 98.9%, not 100%.
     """
-    points, means = np.asarray(points, dtype=np.float64), np.asarray(means, dtype=np.float64)
-    if points.ndim != 2 or means.ndim != 2 or points.shape[1] != means.shape[1] or not sigma > 0:
-        got = f"{points.shape}, {means.shape}, {sigma}"
-        raise ValueError(f"points must be (N, D), means (K, D), sigma > 0; got {got}")
-    if not len(points):
-        raise ValueError("coverage needs at least one sample")
     total, samples = len(means), len(points)
-    points = points[np.isfinite(points).all(1)]
+    points = points[np.isfinite(points).all(1)].astype(np.float64)
     d2 = squared_distances(points, means)  # (N, K)
     nearest, close = d2.argmin(1), d2.min(1) <= (3 * sigma) ** 2
     counts = np.bincount(nearest[close], minlength=total)
@@ -75,7 +71,7 @@ def mixture_coverage(points: np.ndarray, means: np.ndarray, sigma: float) -> Mix
 def reverse_kl(counts: np.ndarray, reference: np.ndarray) -> float:
     """KL(q ‖ p) = Σ q log(q/p), nats, of the histograms ``counts`` (q, samples) and ``reference`` (p, data).
 
-    Infinite where samples are in a mode that the data has not, or where there is no sample at all.
+    Infinite if samples are in a mode that the data does not have, or if there is no sample at all.
     """
     if not counts.sum():
         return float("inf")
@@ -83,15 +79,6 @@ def reverse_kl(counts: np.ndarray, reference: np.ndarray) -> float:
     seen = q > 0
     with np.errstate(divide="ignore"):
         return float((q[seen] * np.log(q[seen] / p[seen])).sum())
-
-
-def _counts(labels: np.ndarray, num_modes: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
-        raise ValueError("labels must be a non-empty vector of integers")
-    if labels.min() < 0 or labels.max() >= num_modes:
-        raise ValueError(f"labels must be from 0 to {num_modes - 1}, got {labels.min()} to {labels.max()}")
-    return np.bincount(labels, minlength=num_modes)
 
 
 def _normalise(counts: np.ndarray) -> np.ndarray:

@@ -45,8 +45,6 @@ def nearest_neighbours(
     Samples (N, …) and training (M, …) are images of bytes (compared in [0, 1]), points or features. The
     training set is read in chunks: it may be a memory map larger than memory.
     """
-    if not 1 <= k <= len(training):
-        raise ValueError(f"k must be from 1 to the size of the training set, {len(training)}; got {k}")
     x = flatten(samples)  # (N, F)
     best_d2, best_index = np.empty((len(x), 0)), np.empty((len(x), 0), dtype=np.int64)
     for part in chunks(len(training), max(len(x), x.shape[1])):
@@ -57,35 +55,16 @@ def nearest_neighbours(
     return best_index, np.sqrt(best_d2)
 
 
+def pair_distances(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs of the samples (N, …): indices i < j and Euclidean distances, (N(N−1)/2,) each."""
+    x = flatten(samples)
+    i, j = np.triu_indices(len(x), 1)
+    return i, j, np.sqrt(squared_distances(x, x)[i, j])
+
+
 def closest_pair(samples: np.ndarray) -> tuple[int, int, float]:
     """Indices i < j and Euclidean distance of the two most alike of at least two samples (N, …)."""
-    if len(samples) < 2:
-        raise ValueError("a pair needs at least 2 samples")
-    x, best = flatten(samples), (0, 1, np.inf)
-    for rows, d2 in _upper_triangle(x):
-        i, j = np.unravel_index(np.argmin(d2), d2.shape)
-        if d2[i, j] < best[2]:
-            best = (rows.start + int(i), int(j), float(d2[i, j]))
-    return best[0], best[1], float(np.linalg.norm(x[best[0]] - x[best[1]]))
-
-
-def closest_distances(samples: np.ndarray, count: int) -> np.ndarray:
-    """The ``count`` smallest distances between two of the samples (N, …), in ascending order."""
-    best = np.empty(0)
-    for _, d2 in _upper_triangle(flatten(samples)):
-        near = np.concatenate([best, d2[np.isfinite(d2)]])
-        best = np.sort(np.partition(near, count - 1)[:count] if len(near) > count else near)
-    return np.sqrt(best)
-
-
-def count_pairs(samples: np.ndarray, within: float) -> int:
-    """How many pairs of the samples (N, …) are at most ``within`` apart."""
-    limit = within**2 * (1 + 1e-12)  # so that a pair's own distance, rounded, still includes it
-    return sum(int((d2 <= limit).sum()) for _, d2 in _upper_triangle(flatten(samples)))
-
-
-def _upper_triangle(x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of the matrix of squared distances, with ∞ on and under its diagonal."""
-    for rows in chunks(len(x), len(x)):
-        d2 = squared_distances(x[rows], x)
-        yield rows, np.where(np.arange(len(x)) > np.arange(rows.start, rows.stop)[:, None], d2, np.inf)
+    i, j, distance = pair_distances(samples)
+    best = np.argmin(distance)
+    a, b = flatten(samples[[i[best], j[best]]])
+    return int(i[best]), int(j[best]), float(np.linalg.norm(a - b))

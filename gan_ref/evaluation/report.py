@@ -1,7 +1,8 @@
-"""The scores of one set of samples as a report: numbers for a file, and one picture to look at."""
+"""The metrics of one set of samples as a report: numbers for a file, and one picture to look at."""
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 from typing import Any
@@ -10,16 +11,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
+from gan_ref.evaluation.metrics import NO_LABELS, SampleMetrics, describe_collapse
 from gan_ref.evaluation.neighbours import closest_pair, nearest_neighbours
-from gan_ref.evaluation.scores import NO_LABELS, Scorer, collapsed
 from gan_ref.evaluation.support import birthday_support, twin_distance
+from gan_ref.pictures.pages import grid
 
 NEAREST = 100  # samples whose nearest training image is looked for
 SHOWN = 10  # of them in the picture
 TWINS = 1000  # samples compared with each other in the birthday test
 
-# score → how the table names it, and which way is better
+# metric → how the table names it, and which way is better
 NAMES = {
     "inception": ("inception score", "higher"),
     "frechet": ("Fréchet distance", "lower"),
@@ -37,63 +40,58 @@ NAMES = {
 ERRORS = {"inception": "inception_std", "kernel": "kernel_error"}
 
 
-def make_report(scorer: Scorer, samples: np.ndarray) -> dict[str, Any]:
-    """Scores of ``samples`` beside those of real data, JSON-ready; a number that is not finite becomes None.
+def make_report(metrics: SampleMetrics, samples: np.ndarray) -> dict[str, Any]:
+    """Metrics of ``samples`` beside those of real data, JSON-ready; a number that is not finite becomes None.
 
     For images also: the birthday estimate of the support, and how far the nearest training image is from a
     sample, each beside the same for real images that were not trained on.
     """
-    scores = scorer(samples)
+    values = metrics(samples)
     report: dict[str, Any] = {
-        "data": scorer.dataset.name,
+        "data": metrics.dataset.name,
         "samples": len(samples),
-        "real": {
-            "compared_with": len(scorer.real), "held_out": len(scorer.held_out), "from": scorer.held_out_from,
-        },  # fmt: skip
-        "features": _features(scorer),
-        "scores": {"samples": scores, "real": scorer.reference},
-        "collapsed": collapsed(scores, scorer.reference),
+        "real": {"compared_with": metrics.count, "held_out": metrics.count, "from": metrics.held_out_from},
+        "features": _features(metrics),
+        "metrics": {"samples": values, "real": metrics.reference},
+        "collapsed": describe_collapse(values, metrics.reference),
     }
-    if not scorer.points:
-        threshold = twin_distance(scorer.real[:TWINS])
-        report["support"] = {"twins_are_closer_than": threshold} | {
-            name: birthday_support(x[:TWINS], threshold)._asdict()
-            for name, x in (("samples", samples), ("real", scorer.held_out))
-        }
-        report["nearest_training_image"] = {
-            name: {"median_distance": float(np.median(nearest(scorer, x)[1]))}
-            for name, x in (("samples", samples), ("real", scorer.held_out))
-        }
-    return _plain(report)
+    if not metrics.dataset.points:
+        threshold = twin_distance(metrics.real[:TWINS])
+        support: dict[str, Any] = {"twins_are_closer_than": threshold}
+        near: dict[str, Any] = {}
+        for name, x in {"samples": samples, "real": metrics.held_out}.items():
+            support[name] = birthday_support(x[:TWINS], threshold)._asdict()
+            near[name] = {"median_distance": np.median(nearest(metrics, x)[1])}
+        report |= {"support": support, "nearest_training_image": near}
+    written = json.dumps(report, default=lambda number: number.item())  # numpy's numbers become Python's
+    return json.loads(written, parse_constant=lambda infinity: None)
 
 
-def nearest(scorer: Scorer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest(metrics: SampleMetrics, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Index and distance (n,) of the training image nearest to each of x's first ``NEAREST``, not itself."""
-    own = scorer.test is None and x is scorer.held_out
-    index, distance = nearest_neighbours(x[:NEAREST], scorer.dataset.samples, k=2 if own else 1)
+    own = metrics.test is None and x is metrics.held_out
+    index, distance = nearest_neighbours(x[:NEAREST], metrics.dataset.samples, k=2 if own else 1)
     return index[:, -1], distance[:, -1]
 
 
 def table(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Rows of (score, samples, real, which way is better), as text."""
-    ours, real = report["scores"]["samples"], report["scores"]["real"]
+    """Rows of (metric, samples, real, which way is better), as text."""
+    ours, real = report["metrics"]["samples"], report["metrics"]["real"]
     rows = [
         (label, _number(ours, name), _number(real, name), better)
         for name, (label, better) in NAMES.items()
         if name in ours
     ]
     if "support" in report:
-        support = report["support"]
-        sizes = (_support(support[side]) for side in ("samples", "real"))
-        rows.append(("support, birthday", *sizes, "higher"))
-        near = report["nearest_training_image"]
-        distances = (f"{near[side]['median_distance']:.2f}" for side in ("samples", "real"))
-        rows.append(("to nearest training", *distances, "as real"))
+        sizes, near = report["support"], report["nearest_training_image"]
+        rows.append(("support, birthday", _size(sizes["samples"]), _size(sizes["real"]), "higher"))
+        ours, real = (f"{near[side]['median_distance']:.2f}" for side in ("samples", "real"))
+        rows.append(("to nearest training", ours, real, "as real"))
     return rows
 
 
 def text(report: dict[str, Any]) -> str:
-    """The table for a terminal, and what it is to be read with."""
+    """The table for a terminal, and below it what was compared."""
     rows = [("", "samples", "real", "better"), *table(report)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -104,27 +102,26 @@ def text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw_report(report: dict[str, Any], scorer: Scorer, samples: np.ndarray) -> Figure:
+def draw_report(report: dict[str, Any], metrics: SampleMetrics, samples: np.ndarray) -> Figure:
     """One page: samples beside real data, nearest neighbours, closest pairs, classes, and the table."""
-    figure = Figure(figsize=(12, 7.5 if scorer.points else 11), layout="constrained")
+    figure = Figure(figsize=(12, 7.5 if metrics.dataset.points else 11), layout="constrained")
     FigureCanvasAgg(figure)
-    if scorer.points:
+    if (means := metrics.dataset.means) is not None:
         panels = figure.subplot_mosaic([["samples", "real"], ["classes", "table"]], height_ratios=[1.4, 1])
-        _scatter(panels["samples"], samples, scorer, "samples")
-        _scatter(panels["real"], scorer.held_out, scorer, "real")
+        _scatter(panels["samples"], samples, 1.3 * np.abs(means).max(), "samples")
+        _scatter(panels["real"], metrics.held_out, 1.3 * np.abs(means).max(), "real")
     else:
         panels = figure.subplot_mosaic(
             [["samples", "samples", "real", "real"], ["near", "near", "near", "pairs"],
              ["classes", "classes", "table", "table"]], height_ratios=[2.1, 0.8, 1.3])  # fmt: skip
-        _images(panels["samples"], _page(samples[:64], 8), f"samples, {report['samples']} scored")
-        _images(panels["real"], _page(scorer.held_out[:64], 8), "real, " + report["real"]["from"])
-        shown = nearest(scorer, samples)[0][:SHOWN]
-        training = scorer.dataset.samples[np.sort(shown)][np.argsort(np.argsort(shown))]
+        _images(panels["samples"], samples[:64], 8, f"samples, some of {report['samples']}")
+        _images(panels["real"], metrics.held_out[:64], 8, "real, " + report["real"]["from"])
+        training = metrics.dataset.samples[nearest(metrics, samples)[0][:SHOWN]]
         strip = np.concatenate([samples[:SHOWN], training])
-        _images(panels["near"], _page(strip, SHOWN), "samples, and below each its nearest training image")
-        pairs = np.concatenate([x[list(closest_pair(x[:TWINS])[:2])] for x in (samples, scorer.held_out)])
-        _images(panels["pairs"], _page(pairs, 2), "closest pair of samples,\nand of real images")
-    _classes(panels["classes"], scorer, samples)
+        _images(panels["near"], strip, SHOWN, "samples, and below each its nearest training image")
+        pairs = np.concatenate([x[list(closest_pair(x[:TWINS])[:2])] for x in (samples, metrics.held_out)])
+        _images(panels["pairs"], pairs, 2, "closest pair of samples,\nand of real images")
+    _classes(panels["classes"], metrics, samples)
     _table(panels["table"], report)
     return figure
 
@@ -132,46 +129,35 @@ def draw_report(report: dict[str, Any], scorer: Scorer, samples: np.ndarray) -> 
 # ---------------------------------------------------------------- parts of the page
 
 
-def _page(images: np.ndarray, columns: int) -> np.ndarray:
-    """(N, H, W, C) → one picture of rows of ``columns``, a white pixel between them."""
-    rows = math.ceil(len(images) / columns)
-    cells = np.full((rows * columns, *images.shape[1:]), 255, np.uint8)
-    cells[: len(images)] = images
-    cells = np.pad(cells, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
-    _, height, width, channels = cells.shape
-    page = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    return page.reshape(rows * height, columns * width, channels)
-
-
-def _images(axes: Axes, page: np.ndarray, title: str) -> None:
+def _images(axes: Axes, images: np.ndarray, columns: int, title: str) -> None:
+    page = grid(images, math.ceil(len(images) / columns), columns, gap=2)
     axes.imshow(np.repeat(page, 3, axis=-1) if page.shape[-1] == 1 else page, interpolation="nearest")
     axes.set_title(title, fontsize=10)
     axes.axis("off")
 
 
-def _scatter(axes: Axes, points: np.ndarray, scorer: Scorer, title: str) -> None:
-    reach = 1.3 * np.abs(scorer.dataset.means).max()
+def _scatter(axes: Axes, points: np.ndarray, reach: float, title: str) -> None:
     axes.scatter(*points.T, s=2, alpha=0.5, linewidths=0, color="#1f5aa5")
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     outside = int((~(np.abs(points) <= reach).all(1)).sum())
     axes.set_title(title + (f" ({outside} outside)" if outside else ""), fontsize=10)
 
 
-def _classes(axes: Axes, scorer: Scorer, samples: np.ndarray) -> None:
+def _classes(axes: Axes, metrics: SampleMetrics, samples: np.ndarray) -> None:
     """Share of each class, as the classifier sees samples and real images; of each mode, for points."""
-    if not scorer.points and scorer.classifier is None:
+    if not metrics.dataset.points and metrics.classifier is None:
         axes.axis("off")
         _caption(axes, 1, "no classes to count: " + NO_LABELS, "#555555")
         return
-    labels, total = [scorer.labels(x) for x in (samples, scorer.held_out)], len(scorer.dataset.classes)
+    labels, total = [metrics.labels(x) for x in (samples, metrics.held_out)], len(metrics.dataset.classes)
     for offset, seen, colour, name in zip((-0.2, 0.2), labels, ("#1f5aa5", "#bbbbbb"), ("samples", "real")):
         share = np.bincount(seen, minlength=total) / max(len(seen), 1)
         axes.bar(np.arange(total) + offset, share, 0.4, color=colour, label=name)
-    what = "mode" if scorer.points else "class, seen by the classifier"
+    what = "mode" if metrics.dataset.points else "class, seen by the classifier"
     axes.set_title(f"share of each {what}", fontsize=10)
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    names = _short(scorer.dataset.classes)
+    names = _short(metrics.dataset.classes)
     if total <= 30:
         axes.set_xticks(np.arange(total), names, fontsize=7, rotation=0 if max(map(len, names)) < 4 else 90)
 
@@ -180,16 +166,16 @@ def _table(axes: Axes, report: dict[str, Any]) -> None:
     axes.axis("off")
     cells = axes.table(
         table(report), colLabels=["", "samples", "real", "better"], colWidths=[0.34, 0.26, 0.26, 0.14],
-        loc="upper left", edges="horizontal", cellLoc="left", colLoc="left", bbox=[0, 0.14, 1, 0.86],
+        loc="upper left", edges="horizontal", cellLoc="left", colLoc="left", bbox=Bbox([[0, 0.14], [1, 1]]),
     )  # fmt: skip
     cells.auto_set_font_size(False)
     cells.set_fontsize(8.5)
     for cell in cells.get_celld().values():
         cell.set_linewidth(0.3)
-    if report["collapsed"]:
-        _caption(axes, 0.11, "collapsed: " + report["collapsed"], "#b00020")
-    else:
-        _caption(axes, 0.11, report["features"]["from"], "#555555")
+    collapsed, source = report["collapsed"], report["features"]["from"]
+    _caption(
+        axes, 0.11, f"collapsed: {collapsed}" if collapsed else source, "#b00020" if collapsed else "#555555"
+    )
 
 
 def _caption(axes: Axes, y: float, words: str, colour: str) -> None:
@@ -200,48 +186,37 @@ def _caption(axes: Axes, y: float, words: str, colour: str) -> None:
 # ---------------------------------------------------------------- words and numbers
 
 
-def _features(scorer: Scorer) -> dict[str, Any]:
-    if scorer.points:
+def _features(metrics: SampleMetrics) -> dict[str, Any]:
+    if metrics.dataset.points:
         return {"from": "none needed: the modes are known"}
-    if scorer.features is None:
+    if metrics.features is None:
         return {"from": "none: " + NO_LABELS}
-    if scorer.classifier is None:
+    if metrics.classifier is None:
         return {"from": "the published Inception network"}
-    held, accuracy = scorer.classifier.held_out, scorer.classifier.accuracy
+    held, accuracy = metrics.classifier.held_out, metrics.classifier.accuracy
     said = ", ".join(f"{head.replace('_', ' ')} {share:.1%}" for head, share in accuracy.items())
     source = f"a classifier of the data's labels, right on {held} held-out images: {said}"
-    if scorer.features is not scorer.classifier:
+    if metrics.features is not metrics.classifier:
         source = "the published Inception network; classes from " + source
     return {"from": source, "accuracy": accuracy, "held_out": held}
 
 
 def _short(names: tuple[str, ...]) -> list[str]:
-    """Class names without the words that all have: "expression smile, glasses none" is "smile, none"."""
+    """Class names without the words that all share: "expression smile, glasses none" is "smile, none"."""
     common = set.intersection(*(set(name.split()) for name in names)) if len(names) > 1 else set()
     return [" ".join(word for word in name.split() if word not in common) or name for name in names]
 
 
-def _number(scores: dict[str, float | None], name: str) -> str:
-    value = scores[name]
+def _number(values: dict[str, float | None], name: str) -> str:
+    value = values[name]
     if value is None:
         return "∞"
     said = format(value, {"modes": ".0f", "high_quality": ".1%"}.get(name, "#.3g"))
-    return f"{said} ± {scores[ERRORS[name]]:.2g}" if name in ERRORS else said
+    return f"{said} ± {values[ERRORS[name]]:.2g}" if name in ERRORS else said
 
 
-def _support(found: dict[str, Any]) -> str:
-    """To two figures, as the estimate has no more."""
+def _size(found: dict[str, Any]) -> str:
+    """To two digits, since the estimate has no more."""
     known = found["low"] if found["estimate"] is None else found["estimate"]
     said = f"{float(f'{known:.2g}'):,.0f}"
     return f"over {said}" if found["estimate"] is None else said
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: numpy's numbers made Python's, and None for what is not finite."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value

@@ -1,8 +1,8 @@
 """The birthday-paradox test of support size (Arora & Zhang 2017, "Do GANs actually learn the distribution?").
 
 Among s samples drawn from S equally likely ones, a duplicate is as likely as not once s ≈ √S: a batch in
-which duplicates turn up bounds the support from above, however good each sample looks. Nothing is ever drawn
-twice to the last bit, so "duplicate" means closer than some distance; the paper looks at the closest pairs by
+which duplicates turn up bounds the support from above, however good each sample looks. No two samples are
+equal to the last bit, so "duplicate" means closer than some distance. The paper looks at the closest pairs by
 eye, and this module takes the distance from the data (``twin_distance``).
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan_ref.evaluation.neighbours import closest_distances, closest_pair, count_pairs
+from gan_ref.evaluation.neighbours import closest_pair, pair_distances
 
 
 class Support(NamedTuple):
@@ -34,10 +34,8 @@ def birthday_support(samples: np.ndarray, threshold: float) -> Support:
     ``batch``² = 2 ln 2 · estimate. The interval takes collisions for Poisson, which is right when they are
     few against n. Distances are Euclidean, images of bytes compared in [0, 1].
     """
-    if not threshold >= 0:
-        raise ValueError(f"threshold must be a distance, at least 0; got {threshold}")
-    n, collisions = len(samples), count_pairs(samples, threshold)
-    pairs = n * (n - 1) // 2
+    distance = pair_distances(samples)[2]
+    collisions, pairs = int((distance <= threshold * (1 + 1e-12)).sum()), len(distance)
     few, many = _poisson_interval(collisions)
     estimate = pairs / collisions if collisions else inf
     return Support(
@@ -52,9 +50,7 @@ def twin_distance(real: np.ndarray, rank: int = 10) -> float:
     Take as many real samples as there will be fakes: a generator as varied as the data then has about
     ``rank`` twins. Ten rather than one, because real data holds a near-duplicate or two of its own.
     """
-    if len(real) * (len(real) - 1) // 2 < rank or rank < 1:
-        raise ValueError(f"rank must be from 1 to the number of pairs, got {rank} with {len(real)} samples")
-    return float(closest_distances(real, rank)[-1])
+    return float(np.partition(pair_distances(real)[2], rank - 1)[rank - 1])
 
 
 def _poisson_interval(count: int) -> tuple[float, float]:

@@ -1,9 +1,9 @@
 """A discriminator that reconstructs what it sees (Zhao, Mathieu & LeCun 2017, EBGAN, §2.3).
 
-Its energy is the distance between a sample and its reconstruction, E(x) = ‖Dec(Enc(x)) − x‖₂, and its
-score is −E(x), so that larger is more real as for every D here. For images the layers are theirs of
-appendix C, 4×4 convolutions of stride 2 with batch norm, (w)-(2w)-(4w) and back at 64×64; for points, an MLP
-with one layer to decode, as in their §4.1.
+Its energy is the distance between a sample and its reconstruction, E(x) = ‖Dec(Enc(x)) − x‖₂, and its score
+is −E(x), so that larger is more real, as for every D here. For images the layers are those of their appendix
+C: 4×4 convolutions of stride 2 with batch norm, (w)-(2w)-(4w) and back at 64×64. For points it is an MLP with
+one layer that decodes, as in their §4.1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gan_ref.networks.dcgan import initialise, normalised
+from gan_ref.networks.dcgan import initialise, norm_and_activation
 from gan_ref.networks.mlp import hidden
 from gan_ref.networks.output import Output
 
@@ -38,10 +38,10 @@ class Discriminator(nn.Module):
         down: list[nn.Module] = []
         up: list[nn.Module] = []
         for k, (outer, inner) in enumerate(zip(filters, filters[1:])):
-            own = "none" if k == 0 else norm  # neither what comes in is normalised nor what goes out
+            own = "none" if k == 0 else norm  # neither what comes in is norm_and_activation nor what goes out
             down += [nn.Conv2d(outer, inner, 4, stride=2, padding=1)]
-            down += normalised(own, inner, 0.2, norm_decay)
-            up = [*([] if k == 0 else normalised(own, outer, 0.2, norm_decay)), *up]
+            down += norm_and_activation(own, inner, 0.2, norm_decay)
+            up = [*([] if k == 0 else norm_and_activation(own, outer, 0.2, norm_decay)), *up]
             up = [nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1), *up]
         self.encode, self.decode = nn.Sequential(*down), nn.Sequential(*up)
         initialise(self)

@@ -17,7 +17,7 @@ from gan_ref.layers import (
     VirtualBatchNorm2d,
     WeightNormConv2d,
     batch_norm,
-    flat,
+    flatten,
     spectral_norm,
 )
 from gan_ref.networks.output import Output
@@ -33,12 +33,19 @@ def filters(width: int, image_size: int) -> list[int]:
     return [width * min(2**k, 8) for k in reversed(range(levels))]
 
 
-def normalised(norm: str, features: int, slope: float, decay: float) -> list[nn.Module]:
+def norm_and_activation(norm: str, features: int, slope: float, decay: float) -> list[nn.Module]:
     """The normalisation called ``norm`` followed by LeakyReLU(slope); slope 0 is ReLU."""
     if norm == "virtual":
         return [VirtualBatchNorm2d(features, negative_slope=slope)]  # one kernel does both
     activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
     return [batch_norm(features, decay), activation] if norm == "batch" else [activation]
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Put a spectral norm on every convolution and linear layer (Miyato et al. 2018)."""
+    for layer in list(network.modules()):
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            spectral_norm(layer)
 
 
 def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
@@ -68,12 +75,12 @@ class Generator(nn.Module):
     ):
         super().__init__()
         sizes = filters(width, image_size)
-        plain = norm == "none"  # a bias where no normalisation would take it away again
+        plain = norm == "none"  # a bias only where no normalisation would remove it
         layers: list[nn.Module] = [FromLatent(latent_dim, sizes[0], 4, bias=plain)]
-        layers += normalised(norm, sizes[0], 0.0, norm_decay)
+        layers += norm_and_activation(norm, sizes[0], 0.0, norm_decay)
         for before, after in zip(sizes, sizes[1:]):
             layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=plain))
-            layers += normalised(norm, after, 0.0, norm_decay)
+            layers += norm_and_activation(norm, after, 0.0, norm_decay)
         layers += [nn.ConvTranspose2d(sizes[-1], channels, 4, stride=2, padding=1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         initialise(self)
@@ -83,12 +90,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """image (N, C, S, S) → Output: score (N,), features (N, F = 16·filters at 4×4), logits (N, K) if K > 0.
+    """image (N, C, S, S) → Output: score (N,), features (N, F), F = 16 times the filters at 4×4.
 
-    ``norm``: batch (not in the first layer), virtual (likewise), spectral (every layer; Miyato et al. 2018),
-    weight (every convolution; Salimans & Kingma 2016) or none. ``noise`` and ``dropout`` stand before each
-    convolution, as in the classifiers of Salimans et al. 2016. With minibatch discrimination the score also
-    sees how similar the batch's other samples are to this one; the features do not.
+    ``norm`` is batch (not in the first layer), virtual (likewise), spectral (every layer; Miyato et al.
+    2018), weight (every convolution; Salimans & Kingma 2016) or none. Gaussian ``noise`` comes before each
+    convolution, and ``dropout`` of whole feature maps before each but the first; both are after the
+    classifiers of Salimans et al. 2016, whose own places are in improved.py. With minibatch discrimination
+    the score also depends on how similar the other samples of the batch are; the features do not.
     """
 
     def __init__(
@@ -101,7 +109,6 @@ class Discriminator(nn.Module):
         minibatch_discrimination: bool = False,
         noise: float = 0.0,
         dropout: float = 0.0,
-        num_classes: int = 0,
     ):
         super().__init__()
 
@@ -116,20 +123,16 @@ class Discriminator(nn.Module):
             layers += [GaussianNoise(noise)] if noise else []
             layers += [SpatialDropout(dropout)] if dropout and k > 0 else []
             layers.append(convolution(before, after, bias=k == 0 or norm in ("spectral", "none")))
-            layers += normalised(norm if k > 0 else "none", after, 0.2, norm_decay)
+            layers += norm_and_activation(norm if k > 0 else "none", after, 0.2, norm_decay)
         self.trunk = nn.Sequential(*layers)
         features = 16 * sizes[-1]
-        self.similarity = MinibatchDiscrimination(features) if minibatch_discrimination else nn.Identity()
-        seen = features + (self.similarity.num_kernels if minibatch_discrimination else 0)
-        self.score = nn.Linear(seen, 1)
-        self.classify = nn.Linear(features, num_classes) if num_classes else None
+        similarity = MinibatchDiscrimination(features) if minibatch_discrimination else None
+        self.similarity = similarity or nn.Identity()
+        self.score = nn.Linear(similarity.out_features if similarity else features, 1)
         initialise(self)
         if norm == "spectral":
-            for layer in self.modules():
-                if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                    spectral_norm(layer)
+            normalise_spectrally(self)
 
     def forward(self, x: Tensor) -> Output:
-        features = flat(self.trunk(x))  # (N, C, 4, 4) → (N, F)
-        scores = self.score(self.similarity(features)).squeeze(1)
-        return Output(scores, features, None if self.classify is None else self.classify(features))
+        features = flatten(self.trunk(x))  # (N, C, 4, 4) → (N, F)
+        return Output(self.score(self.similarity(features)).squeeze(1), features)

@@ -1,27 +1,29 @@
 """The face network of Larsen & Sønderby (2015, "Generating faces with Torch").
 
-G upsamples by repeating pixels and convolves; D convolves and takes maxima, with dropout of whole feature
-maps and no batch norm. At 64×64 and width 128 these are the authors' layers, and at other sizes their
-pattern; G has four times the filters of a D of the same ``width``. Weights begin as Torch's did,
-U(−1/√n, 1/√n) for n inputs, which is PyTorch's own default.
+G upsamples by repeating pixels, and convolves. D convolves and takes maxima, with dropout of whole feature
+maps and no batch norm. At 64×64 and width 128 these are the authors' layers; at other sizes they follow the
+same pattern. G has four times the filters of a D of the same ``width``. Initial weights are U(−1/√n, 1/√n)
+for n inputs, as in Torch and as PyTorch does by default.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gan_ref.layers import Dropout, MinibatchDiscrimination, SpatialDropout, WeightNormConv2d, spectral_norm
-from gan_ref.networks.dcgan import normalised
+from gan_ref.layers import Dropout, MinibatchDiscrimination, SpatialDropout, WeightNormConv2d
+from gan_ref.networks.dcgan import norm_and_activation, normalise_spectrally
 from gan_ref.networks.output import Output
 
 
 def stages(image_size: int) -> int:
-    """How often the side doubles from 8 to ``image_size``."""
+    """How often the side doubles between 8 and ``image_size``."""
     return image_size.bit_length() - 4
 
 
 class Generator(nn.Module):
-    """z (N, Z) → image (N, C, S, S), from a linear layer: samples are clipped to [−1, 1] when shown."""
+    """z (N, Z) → image (N, C, S, S). The last layer is linear; images are clipped to [−1, 1] when they are
+    shown.
+    """
 
     def __init__(
         self, image_size: int, channels: int, width: int = 128, latent_dim: int = 512, norm: str = "batch"
@@ -34,7 +36,7 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         for before, after in zip(filters, filters[1:]):
             layers += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(before, after, 5, padding=2)]
-            layers += normalised(norm, after, 0.0, 0.9)
+            layers += norm_and_activation(norm, after, 0.0, 0.9)
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -44,9 +46,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """image (N, C, S, S) → Output: score (N,), features (N, 8·width).
 
-    ``norm`` is "none" in the article, and "batch" in its panel A, where D becomes too good; the others are as
-    in dcgan.Discriminator. ``dropout`` is of feature maps (0.2 in the article); with any, half of the
-    features are dropped too.
+    ``norm`` is "none" in the article, and "batch" in its panel A, where D becomes too good. The others are as
+    in dcgan.Discriminator. ``dropout`` drops feature maps (0.2 in the article), and if it is not 0, half of
+    the features are dropped too.
     """
 
     def __init__(
@@ -64,18 +66,16 @@ class Discriminator(nn.Module):
         filters = [channels, *(first * (k + 1) for k in range(stages(image_size)))]  # 32, 64, 96 at 64×64
         layers: list[nn.Module] = []
         for before, after in zip(filters, filters[1:]):
-            layers += [convolution(before, after, 5, padding=2), *normalised(norm, after, 0.0, 0.9)]
+            layers += [convolution(before, after, 5, padding=2), *norm_and_activation(norm, after, 0.0, 0.9)]
             layers += [nn.MaxPool2d(2), *([SpatialDropout(dropout)] if dropout else [])]
         layers += [nn.Flatten(), nn.Linear(filters[-1] * 8 * 8, 8 * width), nn.ReLU(inplace=True)]
         layers += [Dropout(0.5)] if dropout else []
         self.trunk = nn.Sequential(*layers)
-        self.similarity = MinibatchDiscrimination(8 * width) if minibatch_discrimination else nn.Identity()
-        seen = 8 * width + (self.similarity.num_kernels if minibatch_discrimination else 0)
-        self.score = nn.Linear(seen, 1)
+        similarity = MinibatchDiscrimination(8 * width) if minibatch_discrimination else None
+        self.similarity = similarity or nn.Identity()
+        self.score = nn.Linear(similarity.out_features if similarity else 8 * width, 1)
         if norm == "spectral":
-            for layer in [*self.modules()]:
-                if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                    spectral_norm(layer)
+            normalise_spectrally(self)
 
     def forward(self, x: Tensor) -> Output:
         features = self.trunk(x)  # (N, C, S, S) → (N, 8·width)

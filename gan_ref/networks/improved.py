@@ -1,9 +1,13 @@
 """The semi-supervised networks of "Improved techniques for training GANs" (Salimans et al. 2016).
 
-D classifies: K logits l, the logit of a (K+1)-th class "fake" fixed at 0, so that D(x) = Z/(Z + 1) with
-Z = Σ exp lₖ, and its score, the log-odds of being real, is log Z (§5). Noise or dropout between its layers
-and weight normalisation, set from a first batch, take the place of batch norm: a sample's logits are its own.
-Layers, sizes and noise are those of the authors' code; G ends in tanh, and D takes what it gives.
+D classifies. It has K logits l, and the logit of a (K+1)-th class "fake" is fixed at 0. So D(x) = Z/(Z + 1)
+with Z = Σ exp lₖ, and its score, the log odds that x is real, is log Z (§5). In place of batch norm there are
+noise or dropout between its layers and weight normalisation set from a first batch, so a sample's logits
+depend on it alone.
+
+Sizes, noise and order of the layers are those of the authors' code, but for two things. Their convolutional G
+ends in a weight-normalised deconvolution, where ours is plain. The scale of their last class layer begins at
+0.1, where ours is set from data.
 """
 
 from __future__ import annotations
@@ -14,8 +18,8 @@ from gan_ref.layers import Dropout, GaussianNoise, WeightNormConv2d, WeightNormL
 from gan_ref.networks.output import Output
 
 
-def classified(logits: Tensor, features: Tensor) -> Output:
-    """logits (N, K), features (N, F) → Output whose score is log Z, (N,)."""
+def classify(logits: Tensor, features: Tensor) -> Output:
+    """logits (N, K), features (N, F) → Output with score log Z, (N,)."""
     return Output(logits.logsumexp(dim=1), features, logits)
 
 
@@ -56,11 +60,11 @@ class DenseDiscriminator(nn.Module):
             noise = GaussianNoise(0.3 if k == 0 else 0.5)
             layers += [noise, WeightNormLinear(before, after, train_scale=False), nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
-        self.classify = nn.Sequential(GaussianNoise(0.5), WeightNormLinear(sizes[-1], num_classes))
+        self.class_layer = nn.Sequential(GaussianNoise(0.5), WeightNormLinear(sizes[-1], num_classes))
 
     def forward(self, x: Tensor) -> Output:
         features = self.trunk((x.flatten(1) + 1) / 2)  # (N, 250)
-        return classified(self.classify(features), features)
+        return classify(self.class_layer(features), features)
 
 
 # ---------------------------------------------------------------- photographs: convolutional
@@ -118,8 +122,8 @@ class ConvDiscriminator(nn.Module):
         for kernel in (3, 1, 1):
             layers += [WeightNormConv2d(before, before, kernel, train_scale=False), nn.LeakyReLU(0.2)]
         self.trunk = nn.Sequential(*layers)
-        self.classify = WeightNormLinear(before, num_classes)
+        self.class_layer = WeightNormLinear(before, num_classes)
 
     def forward(self, x: Tensor) -> Output:
         features = self.trunk(x).mean(dim=(2, 3))
-        return classified(self.classify(features), features)
+        return classify(self.class_layer(features), features)

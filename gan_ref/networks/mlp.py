@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gan_ref.layers import Dropout, GaussianNoise, MinibatchDiscrimination, spectral_norm
+from gan_ref.layers import Dropout, GaussianNoise, MinibatchDiscrimination
+from gan_ref.networks.dcgan import normalise_spectrally
 from gan_ref.networks.output import Output
 
 
 def hidden(
     inputs: int, width: int, layers: int, slope: float, noise: float = 0.0, dropout: float = 0.0
 ) -> nn.Sequential:
-    """``layers`` times Linear and LeakyReLU(slope), He-initialised so that activations keep their scale."""
+    """``layers`` pairs of Linear and LeakyReLU(slope), with He's initialisation, which keeps activations'
+    scale.
+    """
     modules: list[nn.Module] = []
     for k in range(layers):
         linear = nn.Linear(inputs if k == 0 else width, width)
@@ -38,8 +41,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """point (N, dimensions) → Output: score (N,), features (N, width).
 
-    Minibatch discrimination has 16 kernels here, not the 100 that images take: at batch 256 those made a step
-    of D forty times as long as it is without.
+    Minibatch discrimination has 16 kernels here instead of the 100 for images. With 100, at batch 256, a step
+    of D took forty times as long as without.
     """
 
     def __init__(
@@ -59,9 +62,7 @@ class Discriminator(nn.Module):
         self.similarity = MinibatchDiscrimination(width, kernels) if kernels else nn.Identity()
         self.score = nn.Linear(width + kernels, 1)
         if norm == "spectral":
-            for layer in self.modules():
-                if isinstance(layer, nn.Linear):
-                    spectral_norm(layer)
+            normalise_spectrally(self)
 
     def forward(self, x: Tensor) -> Output:
         features = self.trunk(x)

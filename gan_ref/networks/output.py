@@ -10,12 +10,17 @@ from torch import Tensor
 class Output(NamedTuple):
     """One pass of D over N samples.
 
-    scores: (N,) raw scores before any sigmoid; larger means "more real" for every network and objective.
-    features: (N, F) activations of the layer before the last, which feature matching and minibatch
-        discrimination look at.
-    logits: (N, K) class logits where D also classifies, else None.
+    scores: (N,) raw scores before any sigmoid. Larger means "more real", for every network and objective.
+    features: (N, F) activations of the layer before the last, for feature matching and minibatch
+    discrimination. logits: (N, K) class logits where D also classifies, else None.
     """
 
     scores: Tensor
     features: Tensor
     logits: Tensor | None = None
+
+    def rows(self, which: slice) -> Output:
+        """The Output of some of the samples."""
+        return Output(
+            self.scores[which], self.features[which], None if self.logits is None else self.logits[which]
+        )

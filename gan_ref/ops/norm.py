@@ -15,6 +15,8 @@ The backward, with z the input of the activation, ẑ' = ∂L/∂z, ρ = 1/√(�
     ∂L/∂x = w ρ ẑ' + [ α ∂L/∂μ + 2α (x−μ) ∂L/∂σ² ] / HW
     ∂L/∂r = Σ_n (1−α) ∂L/∂μ + 2(1−α)(r−μ) ∂L/∂σ²,  ∂L/∂s = Σ_n (1−α) ∂L/∂σ²
     ∂L/∂w = Σ_n ρ P,  ∂L/∂b = Σ_n A
+
+The CUDA kernel is in csrc/virtual_batch_norm.cuh, and in its plain form in csrc/virtual_batch_norm_plain.cuh.
 """
 
 from __future__ import annotations
@@ -25,27 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_ref.ops import extension
-
-_ARGUMENTS = (
-    "Tensor x, Tensor reference_mean, Tensor reference_var, Tensor weight, Tensor bias, "
-    "{saved}int reference_size, float eps, float negative_slope"
-)
-LIBRARY = torch.library.Library("gan_ref", "FRAGMENT")
-LIBRARY.define(
-    f"virtual_batch_norm({_ARGUMENTS.format(saved='')}) -> (Tensor y, Tensor mean, Tensor var)",
-    tags=torch.Tag.pt2_compliant_tag,
-)
-LIBRARY.define(
-    f"virtual_batch_norm_backward(Tensor grad, {_ARGUMENTS.format(saved='Tensor mean, Tensor var, ')}) -> "
-    "(Tensor grad_x, Tensor grad_reference_mean, Tensor grad_reference_var, "
-    "Tensor grad_weight, Tensor grad_bias)",
-    tags=torch.Tag.pt2_compliant_tag,
-)
-
-# Examples are taken a block at a time, so that the passes over a block stay in a core's cache: torch.var_mean
-# over the planes of a (64, 64, 32, 32) batch alone takes 23 ms, this whole forward 6 ms.
-CPU_BLOCK, GPU_BLOCK = 2**18, 2**28
+from gan_ref.ops.extension import kernels_for
+from gan_ref.ops.operator import register, require_floating, sum_dtype
 
 
 def virtual_batch_norm(
@@ -62,67 +45,49 @@ def virtual_batch_norm(
 
     Salimans et al. 2016, §3.5; the equations are at the top of this file.
 
-    x: float32, float16 or bfloat16 (float64 too, by the torch reference), contiguous or channels-last; the
-        result has its type and layout.
-    reference_mean, reference_var, weight, bias: (C,), any floating type; the variance is the biased one. Like
-        all sums they are taken in float32 (float64 for float64 x), so that half-precision x under autocast
-        meets float32 statistics, as in F.batch_norm.
-    reference_size: R, how many examples the reference statistics speak for. 0 is instance normalisation.
+    x: float32, float16, bfloat16 or float64, contiguous or channels-last; the result has its type and layout.
+    reference_mean, reference_var, weight, bias: (C,), of any of these types; the variance is biased. Like all
+        sums they are taken in float32 (float64 for float64 x), so that half-precision x under autocast meets
+        float32 statistics, as in F.batch_norm.
+    reference_size: R, the number of examples behind the reference statistics. 0 is instance normalisation.
     negative_slope: of the leaky ReLU; 1 is no activation, 0 is ReLU.
 
     Gradients, first and second, flow to x, both statistics, weight and bias.
     Raises TypeError or ValueError, naming the argument.
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a tensor, not {type(x).__name__}")
-    if not x.dtype.is_floating_point or x.dtype.itemsize < 2:
-        raise TypeError(f"x must be float16, bfloat16, float32 or float64, not {x.dtype}")
+    require_floating("x", x)
     if x.dim() != 4 or x.shape[2] == 0 or x.shape[3] == 0:
         raise ValueError(f"x must have the shape (N, C, H, W) with H and W at least 1, not {tuple(x.shape)}")
-    dtype = _sum_dtype(x)
-    per_channel = []
-    for name, value in (
-        ("reference_mean", reference_mean),
-        ("reference_var", reference_var),
-        ("weight", weight),
-        ("bias", bias),
-    ):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a tensor, not {type(value).__name__}")
-        if not value.dtype.is_floating_point:
-            raise TypeError(f"{name} must be of a floating type, not {value.dtype}")
-        if value.shape != (x.shape[1],):
-            raise ValueError(f"{name} must have the shape (C,) = ({x.shape[1]},), not {tuple(value.shape)}")
-        if value.device != x.device:
-            raise ValueError(f"{name} must be on the device of x, {x.device}, not {value.device}")
-        per_channel.append(value.to(dtype).contiguous())
-    if isinstance(reference_size, bool) or not isinstance(reference_size, int):
+    vectors = dict(reference_mean=reference_mean, reference_var=reference_var, weight=weight, bias=bias)
+    for name, vector in vectors.items():
+        require_floating(name, vector)
+        if vector.shape != (x.shape[1],):
+            raise ValueError(f"{name} must have the shape (C,) = ({x.shape[1]},), not {tuple(vector.shape)}")
+        if vector.device != x.device:
+            raise ValueError(f"{name} must be on the device of x, {x.device}, not {vector.device}")
+    if not isinstance(reference_size, int):
         raise TypeError(f"reference_size must be an int, not {type(reference_size).__name__}")
-    if reference_size < 0:
-        raise ValueError(f"reference_size must be at least 0, not {reference_size}")
-    if not eps > 0:
-        raise ValueError(f"eps must be positive, not {eps}")
-    if not 0 <= negative_slope <= 1:
-        raise ValueError(f"negative_slope must lie in [0, 1], not {negative_slope}")
-    y, _, _ = torch.ops.gan_ref.virtual_batch_norm(
-        x, *per_channel, reference_size, float(eps), float(negative_slope)
-    )
-    return y
+    if reference_size < 0 or not eps > 0 or not 0 <= negative_slope <= 1:
+        raise ValueError(
+            "reference_size must be at least 0, eps positive and negative_slope from 0 to 1, not "
+            f"{reference_size}, {eps} and {negative_slope}"
+        )
+    in_sum_dtype = [vector.to(sum_dtype(x)).contiguous() for vector in vectors.values()]
+    return torch.ops.gan_ref.virtual_batch_norm(x, *in_sum_dtype, reference_size, eps, negative_slope)[0]
 
 
 def plain(x, reference_mean, reference_var, weight, bias, reference_size, eps=1e-5, negative_slope=1.0):
-    """The definition, a line an equation. The tests' comparison; the second derivative is taken of it."""
-    dtype = _sum_dtype(x)
-    full = x.to(dtype)
+    """The definition, a line an equation. The tests compare with it, and the second derivative is its."""
+    full = x.to(sum_dtype(x))
     m = full.mean((2, 3))  # (N, C)
     v = (full - _planes(m)).square().mean((2, 3))
-    mean, var = _joined(m, v, reference_mean, reference_var, reference_size)
+    mean, var = _join(m, v, reference_mean, reference_var, reference_size)
     z = (full - _planes(mean)) * _planes(weight * torch.rsqrt(var + eps)) + bias[:, None, None]
     y = z if negative_slope == 1 else F.leaky_relu(z, negative_slope)
     return y.to(x.dtype)
 
 
-def _joined(m, v, reference_mean, reference_var, reference_size) -> tuple[Tensor, Tensor]:
+def _join(m, v, reference_mean, reference_var, reference_size) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of an example together with its reference batch: (N, C) each."""
     a = 1 / (reference_size + 1)
     mean = a * m + (1 - a) * reference_mean
@@ -134,23 +99,22 @@ def _planes(per_example: Tensor) -> Tensor:
     return per_example[:, :, None, None]
 
 
-def _sum_dtype(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
+# --- the PyTorch form ---------------------------------------------------------------------------------------
 
-
-# --- torch reference ----------------------------------------------------------------------------------------
+# Examples are taken a block at a time, so that the passes over a block stay in a core's cache: torch.var_mean
+# over the planes of a (64, 64, 32, 32) batch alone takes 23 ms, this whole forward 6 ms.
+CPU_BLOCK, GPU_BLOCK = 2**18, 2**28
 
 
 def forward(x, reference_mean, reference_var, weight, bias, reference_size, eps, negative_slope):
-    y = torch.empty_like(x, memory_format=_layout(x))
-    mean = x.new_empty(x.shape[:2], dtype=_sum_dtype(x))
-    var = torch.empty_like(mean)
+    """y, and each example's own mean and variance."""
+    y, mean, var = _empty_results(x)
     for rows in _blocks(x):
         block = x[rows].to(mean.dtype)
         m = block.mean((2, 3))
         d = block - _planes(m)
         v = (d * d).mean((2, 3))
-        mu, sigma2 = _joined(m, v, reference_mean, reference_var, reference_size)
+        mu, sigma2 = _join(m, v, reference_mean, reference_var, reference_size)
         scale = weight * torch.rsqrt(sigma2 + eps)
         z = d.mul_(_planes(scale)).add_(_planes(bias + (m - mu) * scale))
         y[rows] = z if negative_slope == 1 else F.leaky_relu_(z, negative_slope)
@@ -161,13 +125,14 @@ def forward(x, reference_mean, reference_var, weight, bias, reference_size, eps,
 def backward(
     grad, x, reference_mean, reference_var, weight, bias, mean, var, reference_size, eps, negative_slope
 ):
+    """The gradients of x, reference_mean, reference_var, weight and bias."""
     a = 1 / (reference_size + 1)
     area = x.shape[2] * x.shape[3]
     grad_x = torch.empty_like(x, memory_format=_layout(x))
     grad_r, grad_s, grad_weight, grad_bias = (torch.zeros_like(weight) for _ in range(4))
     for rows in _blocks(x):
         m, v = mean[rows], var[rows]
-        mu, sigma2 = _joined(m, v, reference_mean, reference_var, reference_size)
+        mu, sigma2 = _join(m, v, reference_mean, reference_var, reference_size)
         rho = torch.rsqrt(sigma2 + eps)
         scale = weight * rho
         d = x[rows].to(mean.dtype) - _planes(m)
@@ -202,81 +167,76 @@ def _layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-# --- the operator: CPU, CUDA, shapes for tracing, autograd --------------------------------------------------
-
-
-@torch.library.impl(LIBRARY, "virtual_batch_norm", "CPU")
-def _forward_cpu(*arguments):
-    return forward(*arguments)
-
-
-@torch.library.impl(LIBRARY, "virtual_batch_norm_backward", "CPU")
-def _backward_cpu(*arguments):
-    return backward(*arguments)
-
-
-@torch.library.impl(LIBRARY, "virtual_batch_norm", "CUDA")
-def _forward_cuda(x, *others):
-    kernels = extension.kernels_for(x)
-    if kernels is None:
-        return forward(x, *others)
-    return kernels.virtual_batch_norm(x.contiguous(memory_format=_layout(x)), *others)
-
-
-@torch.library.impl(LIBRARY, "virtual_batch_norm_backward", "CUDA")
-def _backward_cuda(grad, x, *others):
-    kernels = extension.kernels_for(x)
-    if kernels is None:
-        return backward(grad, x, *others)
-    layout = _layout(x)
-    return kernels.virtual_batch_norm_backward(
-        grad.contiguous(memory_format=layout), x.contiguous(memory_format=layout), *others
-    )
-
-
-@torch.library.register_fake("gan_ref::virtual_batch_norm", lib=LIBRARY)
-def _forward_fake(x, reference_mean, *others):
+def _empty_results(x: Tensor, *_) -> tuple[Tensor, Tensor, Tensor]:
     y = torch.empty_like(x, memory_format=_layout(x))
-    return y, *(x.new_empty(x.shape[:2], dtype=_sum_dtype(x)) for _ in range(2))
+    mean, var = (x.new_empty(x.shape[:2], dtype=sum_dtype(x)) for _ in range(2))
+    return y, mean, var
 
 
-@torch.library.register_fake("gan_ref::virtual_batch_norm_backward", lib=LIBRARY)
-def _backward_fake(grad, x, reference_mean, reference_var, weight, bias, *others):
-    per_channel = (reference_mean, reference_var, weight, bias)
-    return torch.empty_like(x, memory_format=_layout(x)), *(torch.empty_like(t) for t in per_channel)
+# --- the operator: CUDA kernel or PyTorch form, shapes for tracing, autograd --------------------------------
+
+_VECTORS = "Tensor reference_mean, Tensor reference_var, Tensor weight, Tensor bias"
+_NUMBERS = "int reference_size, float eps, float negative_slope"
+
+
+def _run(x, *others):
+    if kernels := kernels_for(x):
+        return kernels.virtual_batch_norm(x.contiguous(memory_format=_layout(x)), *others)
+    return forward(x, *others)
 
 
 def _save(ctx, inputs, output) -> None:
     _, mean, var = output
     ctx.mark_non_differentiable(mean, var)
     ctx.save_for_backward(*inputs[:5], mean, var)
-    ctx.constants = inputs[5:]
+    ctx.numbers = inputs[5:]
 
 
-def _differentiate(ctx, grad, grad_mean, grad_var):
-    gradients = torch.ops.gan_ref.virtual_batch_norm_backward(grad, *ctx.saved_tensors, *ctx.constants)
+def _differentiate(ctx, grad, *_):
+    gradients = torch.ops.gan_ref.virtual_batch_norm_backward(grad, *ctx.saved_tensors, *ctx.numbers)
     return *gradients, None, None, None
+
+
+def _run_backward(grad, x, *others):
+    if kernels := kernels_for(x):
+        grad, x = (t.contiguous(memory_format=_layout(x)) for t in (grad, x))
+        return kernels.virtual_batch_norm_backward(grad, x, *others)
+    return backward(grad, x, *others)
+
+
+def _backward_shapes(grad, x, *others):
+    return torch.empty_like(x, memory_format=_layout(x)), *map(torch.empty_like, others[:4])
 
 
 def _save_backward(ctx, inputs, output) -> None:
     ctx.save_for_backward(*inputs[:6])
-    ctx.constants = inputs[8:]
+    ctx.numbers = inputs[8:]
 
 
 def _differentiate_backward(ctx, *cotangents):
     """By nested vector-Jacobian products of the plain form, in which the example's statistics depend on x."""
 
     def first_derivative(grad, *inputs):
-        _, pull_back = torch.func.vjp(lambda *t: plain(*t, *ctx.constants), *inputs)
-        return pull_back(grad)
+        return torch.func.vjp(lambda *tensors: plain(*tensors, *ctx.numbers), *inputs)[1](grad)
 
-    _, pull_back = torch.func.vjp(first_derivative, *ctx.saved_tensors)
-    return *pull_back(cotangents), None, None, None, None, None
+    gradients = torch.func.vjp(first_derivative, *ctx.saved_tensors)[1](cotangents)
+    return *gradients, None, None, None, None, None
 
 
-torch.library.register_autograd(
-    "gan_ref::virtual_batch_norm", _differentiate, setup_context=_save, lib=LIBRARY
+register(
+    "virtual_batch_norm",
+    f"(Tensor x, {_VECTORS}, {_NUMBERS}) -> (Tensor y, Tensor mean, Tensor var)",
+    run=_run,
+    shapes=_empty_results,
+    save=_save,
+    differentiate=_differentiate,
 )
-torch.library.register_autograd(
-    "gan_ref::virtual_batch_norm_backward", _differentiate_backward, setup_context=_save_backward, lib=LIBRARY
+register(
+    "virtual_batch_norm_backward",
+    f"(Tensor grad, Tensor x, {_VECTORS}, Tensor mean, Tensor var, {_NUMBERS}) -> (Tensor grad_x, "
+    "Tensor grad_reference_mean, Tensor grad_reference_var, Tensor grad_weight, Tensor grad_bias)",
+    run=_run_backward,
+    shapes=_backward_shapes,
+    save=_save_backward,
+    differentiate=_differentiate_backward,
 )

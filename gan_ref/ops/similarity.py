@@ -7,31 +7,19 @@ kernels of C numbers each.
     o_ib      = Σ_{j≠i} exp(−d_ijb)                                                               (N, B)
     ∂L/∂f_ibc = −Σ_j (g_ib + g_jb) exp(−d_ijb) sign(f_ibc − f_jbc),   g = ∂L/∂o                (N, B, C)
 
-The reference below never holds the N×N×B distances: it walks over kernels (and, for large batches, rows) in
-blocks of a fixed size and recomputes them in the backward. On one CPU core, forward and backward of
-(128, 100, 5) take 13 ms, against 24 ms for torch.cdist; of (512, 100, 5), 155 ms against 835 ms.
+The CUDA kernel is in csrc/similarity.cuh, and in its plain form in csrc/similarity_plain.cuh.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from gan_ref.ops import extension
-
-LIBRARY = torch.library.Library("gan_ref", "FRAGMENT")
-LIBRARY.define("minibatch_l1_similarity(Tensor features) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
-LIBRARY.define(
-    "minibatch_l1_similarity_backward(Tensor grad, Tensor features) -> Tensor",
-    tags=torch.Tag.pt2_compliant_tag,
-)
-
-# Distances held at once. 2**17 floats stay in a core's L2 cache (measured from 2**14 to 2**18: the fastest);
-# a GPU that has to fall back on this code wants few, large launches instead.
-CPU_BLOCK, GPU_BLOCK = 2**17, 2**24
-KERNEL_CHANNELS = 64  # the most that the CUDA kernel takes: kMaxChannels in csrc/similarity.cuh
+from gan_ref.ops.extension import kernels_for
+from gan_ref.ops.operator import register, require_floating, sum_dtype
 
 
 def minibatch_l1_similarity(features: Tensor) -> Tensor:
@@ -39,30 +27,33 @@ def minibatch_l1_similarity(features: Tensor) -> Tensor:
 
     Salimans et al. 2016, §3.2. The self term is left out: it is the constant 1.
 
-    features: float32, float16 or bfloat16 (float64 too, by the torch reference); any strides. Sums are in
-    float32 (float64 for float64) and the result has the type of ``features``; autocast changes nothing.
-    Differentiable twice; deterministic. Where a coordinate of two samples is equal, the derivative of its
-    distance is taken as 0.
+    features: float32, float16, bfloat16 or float64, with any strides. Sums are in float32 (float64 for
+    float64), and the result has the type of ``features``; autocast changes nothing. Differentiable twice and
+    deterministic. Where two samples have the same coordinate, the derivative of its distance is taken as 0.
 
     Raises TypeError or ValueError, naming the argument.
     """
-    if not isinstance(features, Tensor):
-        raise TypeError(f"features must be a tensor, not {type(features).__name__}")
-    if not features.dtype.is_floating_point or features.dtype.itemsize < 2:
-        raise TypeError(f"features must be float16, bfloat16, float32 or float64, not {features.dtype}")
+    require_floating("features", features)
     if features.dim() != 3 or features.shape[2] == 0:
         raise ValueError(f"features must have the shape (N, B, C), C at least 1, not {tuple(features.shape)}")
     return torch.ops.gan_ref.minibatch_l1_similarity(features)
 
 
 def plain(features: Tensor) -> Tensor:
-    """The definition, as the paper writes it: N²·B·C numbers in memory. The tests' comparison."""
+    """The definition, as the paper writes it: N²·B·C numbers in memory. The tests compare with it."""
     distances = (features[:, None] - features[None, :]).abs().sum(3)  # (N, N, B)
     others = 1 - torch.eye(len(features), dtype=features.dtype, device=features.device)
     return (torch.exp(-distances) * others[:, :, None]).sum(1)
 
 
-# --- torch reference ----------------------------------------------------------------------------------------
+# --- the PyTorch form ---------------------------------------------------------------------------------------
+#
+# It never holds the N×N×B distances, but walks over kernels (and, for large batches, rows) in blocks, and
+# computes the distances again in the backward. docs/kernels.md has its speed.
+
+# Distances held at once. 2**17 floats stay in a core's L2 cache (measured from 2**14 to 2**18: the fastest);
+# a GPU that has to use this form wants few, large launches instead.
+CPU_BLOCK, GPU_BLOCK = 2**17, 2**24
 
 
 def forward(features: Tensor) -> Tensor:
@@ -96,50 +87,23 @@ def second_backward(cotangent: Tensor, grad: Tensor, features: Tensor) -> tuple[
 
     Out of place throughout, so that autograd can differentiate it once more.
     """
-    f_all = _by_kernel(features)
-    h_all = cotangent.permute(1, 2, 0).to(f_all.dtype)
+    f_all, h_all = _by_kernel(features), _by_kernel(cotangent)
     g_all = grad.t().to(f_all.dtype)
-    grad_pieces, feature_pieces = [], []
-    for kernels in _kernel_blocks(f_all):
-        f, h, g = f_all[kernels], h_all[kernels], g_all[kernels]
+    by_grad, by_features = [], []
+    step, _ = _block_size(f_all)
+    for f, h, g in zip(f_all.split(step), h_all.split(step), g_all.split(step)):
         signs = (f[..., :, None] - f[..., None, :]).sign()  # (b, C, N, N)
         distances = ((f[..., :, None] - f[..., None, :]) * signs).sum(1)
         q = ((h[..., :, None] - h[..., None, :]) * signs).sum(1)  # (b, N, N); its diagonal is 0
         kq = torch.exp(-distances) * q
-        grad_pieces.append(-kq.sum(2))
-        feature_pieces.append(((kq * (g[:, :, None] + g[:, None, :]))[:, None] * signs).sum(3))
-    if not grad_pieces:
-        return torch.zeros_like(grad), torch.zeros_like(features)
-    return (
-        torch.cat(grad_pieces).t().to(grad.dtype),
-        torch.cat(feature_pieces).permute(2, 0, 1).to(features.dtype),
-    )
+        by_grad.append(-kq.sum(2))
+        by_features.append(((kq * (g[:, :, None] + g[:, None, :]))[:, None] * signs).sum(3))
+    return torch.cat(by_grad).t().to(grad.dtype), torch.cat(by_features).permute(2, 0, 1).to(features.dtype)
 
 
 def _by_kernel(features: Tensor) -> Tensor:
     """(N, B, C) → (B, C, N) in the type of the sums: loops over pairs of samples run along memory."""
-    dtype = torch.promote_types(features.dtype, torch.float32)
-    return features.permute(1, 2, 0).to(dtype).contiguous()
-
-
-def _blocks(by_kernel: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Slices over kernels and over rows of the N×N distances, at most a block's worth of distances each."""
-    n = by_kernel.shape[2]
-    rows = max(1, min(n, _block_size(by_kernel) // max(n, 1)))
-    for kernels in _kernel_blocks(by_kernel):
-        for start in range(0, n, rows):
-            yield kernels, slice(start, min(start + rows, n))
-
-
-def _kernel_blocks(by_kernel: Tensor) -> Iterator[slice]:
-    b, _, n = by_kernel.shape
-    step = max(1, _block_size(by_kernel) // max(n * n, 1))
-    for start in range(0, b, step):
-        yield slice(start, min(start + step, b))
-
-
-def _block_size(by_kernel: Tensor) -> int:
-    return CPU_BLOCK if by_kernel.device.type == "cpu" else GPU_BLOCK
+    return features.permute(1, 2, 0).to(sum_dtype(features)).contiguous()
 
 
 def _similarities(f: Tensor, rows: slice) -> Tensor:
@@ -152,48 +116,38 @@ def _similarities(f: Tensor, rows: slice) -> Tensor:
     return similarities
 
 
-# --- the operator: CPU, CUDA, shapes for tracing, autograd --------------------------------------------------
+def _blocks(by_kernel: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Slices over the kernels, and over the rows of their N×N distances, that together cover all of them."""
+    b, _, n = by_kernel.shape
+    kernels, rows = _block_size(by_kernel)
+    for first, start in itertools.product(range(0, b, kernels), range(0, n, rows)):
+        yield slice(first, first + kernels), slice(start, start + rows)
 
 
-@torch.library.impl(LIBRARY, "minibatch_l1_similarity", "CPU")
-def _forward_cpu(features: Tensor) -> Tensor:
-    return forward(features)
+def _block_size(by_kernel: Tensor) -> tuple[int, int]:
+    """How many kernels, and how many rows of their N×N distances, are computed at once."""
+    block, n = CPU_BLOCK if by_kernel.device.type == "cpu" else GPU_BLOCK, max(by_kernel.shape[2], 1)
+    return max(1, block // n**2), min(n, max(1, block // n))
 
 
-@torch.library.impl(LIBRARY, "minibatch_l1_similarity_backward", "CPU")
-def _backward_cpu(grad: Tensor, features: Tensor) -> Tensor:
-    return backward(grad, features)
+# --- the operator: CUDA kernel or PyTorch form, shapes for tracing, autograd --------------------------------
+
+KERNEL_CHANNELS = 64  # the most that the CUDA kernel takes: kMaxChannels in csrc/similarity.cuh
 
 
-@torch.library.impl(LIBRARY, "minibatch_l1_similarity", "CUDA")
-def _forward_cuda(features: Tensor) -> Tensor:
-    kernels = _kernels_for(features)
+def _run(features: Tensor) -> Tensor:
+    kernels = kernels_for(features) if features.shape[2] <= KERNEL_CHANNELS else None
     return kernels.minibatch_l1_similarity(features.contiguous()) if kernels else forward(features)
 
 
-@torch.library.impl(LIBRARY, "minibatch_l1_similarity_backward", "CUDA")
-def _backward_cuda(grad: Tensor, features: Tensor) -> Tensor:
-    kernels = _kernels_for(features)
-    if kernels is None:
-        return backward(grad, features)
-    return kernels.minibatch_l1_similarity_backward(grad.contiguous(), features.contiguous())
+def _run_backward(grad: Tensor, features: Tensor) -> Tensor:
+    kernels = kernels_for(features) if features.shape[2] <= KERNEL_CHANNELS else None
+    if kernels:
+        return kernels.minibatch_l1_similarity_backward(grad.contiguous(), features.contiguous())
+    return backward(grad, features)
 
 
-def _kernels_for(features: Tensor):
-    return extension.kernels_for(features) if features.shape[2] <= KERNEL_CHANNELS else None
-
-
-@torch.library.register_fake("gan_ref::minibatch_l1_similarity", lib=LIBRARY)
-def _forward_fake(features: Tensor) -> Tensor:
-    return features.new_empty(features.shape[:2])
-
-
-@torch.library.register_fake("gan_ref::minibatch_l1_similarity_backward", lib=LIBRARY)
-def _backward_fake(grad: Tensor, features: Tensor) -> Tensor:
-    return features.new_empty(features.shape)
-
-
-def _save_features(ctx, inputs, output) -> None:
+def _save(ctx, inputs, output) -> None:
     ctx.save_for_backward(*inputs)
 
 
@@ -201,16 +155,19 @@ def _differentiate(ctx, grad: Tensor) -> Tensor:
     return torch.ops.gan_ref.minibatch_l1_similarity_backward(grad, *ctx.saved_tensors)
 
 
-def _differentiate_backward(ctx, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-    return second_backward(cotangent, *ctx.saved_tensors)
-
-
-torch.library.register_autograd(
-    "gan_ref::minibatch_l1_similarity", _differentiate, setup_context=_save_features, lib=LIBRARY
+register(
+    "minibatch_l1_similarity",
+    "(Tensor features) -> Tensor",
+    run=_run,
+    shapes=lambda features: features.new_empty(features.shape[:2]),
+    save=_save,
+    differentiate=_differentiate,
 )
-torch.library.register_autograd(
-    "gan_ref::minibatch_l1_similarity_backward",
-    _differentiate_backward,
-    setup_context=_save_features,
-    lib=LIBRARY,
+register(
+    "minibatch_l1_similarity_backward",
+    "(Tensor grad, Tensor features) -> Tensor",
+    run=_run_backward,
+    shapes=lambda grad, features: features.new_empty(features.shape),
+    save=_save,
+    differentiate=lambda ctx, cotangent: second_backward(cotangent, *ctx.saved_tensors),
 )

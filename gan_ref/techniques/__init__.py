@@ -1,7 +1,7 @@
 """What the papers propose, one class each, in the file of its kind.
 
-A technique is named in a Config by its class and arguments, as it would be written in Python:
-``"GradientPenalty(weight=10)"``. ``build("penalties", spec)`` reads such a line; it calls nothing else.
+A Config names a technique by its class and arguments, as Python would write it:
+``"GradientPenalty(weight=10)"``. ``build("penalties", line)`` reads such a line, and can call nothing else.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+from typing import Any
 
 from torch import nn
 
@@ -18,23 +19,20 @@ KINDS = ("objectives", "penalties", "balance", "updates", "noise")
 
 
 def choices(kind: str) -> dict[str, type[nn.Module]]:
-    """The public techniques of one kind: every nn.Module that its file defines, by class name."""
+    """The techniques of one kind, by class name: every nn.Module that its file defines."""
     module = importlib.import_module(f"gan_ref.techniques.{kind}")
     return {
         name: value
         for name, value in vars(module).items()
-        if inspect.isclass(value)
-        and issubclass(value, nn.Module)
-        and value.__module__ == module.__name__
-        and name not in ("Objective", "Penalty")
+        if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__
     }
 
 
-def build(kind: str, spec: str) -> nn.Module:
+def build(kind: str, spec: str) -> Any:
     """The technique that a line such as ``"R1(weight=10)"`` or plain ``"R1"`` names.
 
-    Only a class of that kind with keyword arguments that are literals is accepted, so that a line from a
-    config file or a checkpoint can name a technique and do nothing else. Raises UserError otherwise.
+    Only a class of that kind, with literals as keyword arguments, is accepted. So a line from a config file
+    or a checkpoint can name a technique and do nothing else. Raises UserError for any other line.
     """
     try:
         call = ast.parse(spec.strip(), mode="eval").body
@@ -42,7 +40,7 @@ def build(kind: str, spec: str) -> nn.Module:
             name, arguments = call.id, {}
         elif isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args:
             name = call.func.id
-            arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+            arguments = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
         else:
             raise ValueError
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
@@ -56,7 +54,8 @@ def build(kind: str, spec: str) -> nn.Module:
     for word, value in arguments.items():
         if word not in defaults:
             raise UserError(f"{name} takes {', '.join(defaults) or 'no arguments'}; not {word!r}")
-        if type(value) not in _fits(defaults[word]):
+        expected = type(defaults[word])
+        if type(value) is not expected and not (expected is float and type(value) is int):
             raise UserError(f"{name}: {word}={value!r} is not of the kind of its default, {defaults[word]!r}")
         if not abs(value) < 1e18:  # infinity and NaN are written as literals too: 1e999 − 1e999
             raise UserError(f"{name}: {word} must be an ordinary number")
@@ -64,8 +63,3 @@ def build(kind: str, spec: str) -> nn.Module:
         return known[name](**arguments)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
-
-
-def _fits(default: object) -> tuple[type, ...]:
-    """An integer may stand where a float is expected, and nothing else for anything else."""
-    return (float, int) if isinstance(default, float) else (type(default),)

@@ -1,6 +1,6 @@
 """Who moves, and how often: the balance between the players.
 
-(Two time scales need nothing here: they are the settings lr_d and lr_g; Heusel et al. 2017.)
+(Two time scales, Heusel et al. 2017, need nothing here: they are the settings lr_d and lr_g.)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from gan_ref import distributed
 from gan_ref.techniques.game import Turn
@@ -18,7 +18,7 @@ from gan_ref.techniques.game import Turn
 class Fixed(nn.Module):
     """k_D steps of D, then k_G steps of G, each round (Goodfellow et al. 2014, Algorithm 1, with k_G = 1)."""
 
-    by_round = ""  # what it does anew each round, for which a recorded round cannot stand: gan_ref/replay.py
+    changes_each_round = ""
 
     def __init__(self, d_steps: int = 1, g_steps: int = 1):
         super().__init__()
@@ -30,15 +30,16 @@ class Fixed(nn.Module):
         """How often each player moves in this round, (k_D, k_G)."""
         return self.d_steps, self.g_steps
 
-    def allows(self, d: Turn) -> tuple[bool, bool]:
-        """Whether D, and whether G, may take the step that its loss asks for, seen D's evaluation ``d``."""
+    def who_moves(self, d: Turn) -> tuple[bool, bool]:
+        """(D moves, G moves), decided from D's evaluation ``d``."""
         return True, True
 
 
 class CriticWarmUp(Fixed):
-    """k_D = 5, but 100 in the first 25 rounds and every 500th (Arjovsky et al. 2017, in the authors' code).
+    """k_D = 5, but 100 in the first 25 rounds and in every 500th (Arjovsky et al. 2017, in the authors'
+    code).
 
-    The critic is brought near its optimum before G's first steps and now and then after them.
+    The many steps bring the critic near its optimum, before G's first steps and now and then after them.
     """
 
     def __init__(self, d_steps: int = 5, warm_steps: int = 100, rounds: int = 25, every: int = 500):
@@ -53,41 +54,47 @@ class CriticWarmUp(Fixed):
 
 
 def errors(d: Turn) -> tuple[float, float]:
-    """D's cross entropies on reals and on fakes: −E log σ(s(x)), −E log(1 − σ(s(G(z)))). A guess: log 2."""
-    on_reals, on_fakes = F.softplus(-d.real_output.scores), F.softplus(d.fake_output.scores)
-    both = distributed.mean(torch.stack([on_reals.mean(), on_fakes.mean()]))  # of one mind, to the last bit
-    return tuple(both.tolist())  # one transfer from the device
+    """D's cross entropies on reals and on fakes: −E log σ(s(x)) and −E log(1 − σ(s(G(z)))). A guess has log
+    2.
+    """
+    on_reals, on_fakes = F.softplus(-d.real_scores), F.softplus(d.fake_output.scores)
+    # The mean is identical on every rank, so all take the same branch. tolist is one transfer from the
+    # device.
+    real, fake = distributed.mean(torch.stack([on_reals.mean(), on_fakes.mean()])).tolist()
+    return real, fake
 
 
 class Margin(Fixed):
-    """A player too far ahead waits (Larsen & Sønderby 2015, "Generating faces with Torch", panel B).
+    """A player that is too far ahead waits (Larsen & Sønderby 2015, "Generating faces with Torch", panel B).
 
-    Their margin is 0.3. D is skipped when either of its errors (see ``errors``) is under the margin, G when
-    either is over 1 − margin; if that would stop both, both move. A skipped player's optimizer stands still.
+    D waits when either of its errors (see ``errors``) is under the margin, and G when either is over 1 −
+    margin. If that would stop both, both move. The optimizer of a player that waits stands still. Their
+    margin is 0.3.
     """
 
-    by_round = "looks at D's errors before each step"
+    changes_each_round = "looks at D's errors before each step"
 
     def __init__(self, margin: float = 0.3):
         super().__init__()
         self.margin = margin
 
-    def allows(self, d: Turn) -> tuple[bool, bool]:
+    def who_moves(self, d: Turn) -> tuple[bool, bool]:
         low, high = min(errors(d)), max(errors(d))
         d_moves, g_moves = low >= self.margin, high <= 1 - self.margin
         return (d_moves, g_moves) if d_moves or g_moves else (True, True)
 
 
 class Dynamic(Fixed):
-    """k_D : k_G follows the losses: the player behind moves ``steps`` times in the next round.
+    """k_D : k_G follows the losses: the player that is behind moves ``steps`` times in the next round.
 
     D is behind while the mean of its two errors (see ``errors``) is over ``high``, where it does little more
-    than guess (log 2 ≈ 0.69), G while it is under ``low``. After "while loss D > A: train D; while loss G >
-    B: train G" (Chintala et al. 2016, "How to train a GAN?", 14, "not sure" by their own word); the numbers
-    are ours.
+    than guess (log 2 ≈ 0.69). G is behind while the mean is under ``low``. This is the loop "while lossD > A:
+    train D; while lossG > B: train G", which tip 11 of Chintala et al. 2016, "How to train a GAN?", shows and
+    advises against. The numbers are ours.
     """
 
-    by_round = "looks at D's errors after each step"
+    changes_each_round = "looks at D's errors after each step"
+    error: Tensor
 
     def __init__(self, low: float = 0.3, high: float = 0.65, steps: int = 3):
         super().__init__()
@@ -100,6 +107,6 @@ class Dynamic(Fixed):
         error = float(self.error)
         return self.most if error > self.high else 1, self.most if error < self.low else 1
 
-    def allows(self, d: Turn) -> tuple[bool, bool]:
+    def who_moves(self, d: Turn) -> tuple[bool, bool]:
         self.error.fill_(math.fsum(errors(d)) / 2)
         return True, True

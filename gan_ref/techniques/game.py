@@ -1,16 +1,16 @@
-"""The game itself: two networks, what each of them minimises, and one step of either.
+"""The game: two networks, what each of them minimises, and one step of either.
 
-Everything else in this folder plugs in here. An objective turns D's outputs into two losses, penalties are
-added to a player's loss, instance noise is added to whatever D sees; an update rule (updates.py) decides in
-which order, and a balance (balance.py) how often, the two players move.
+Everything else in this folder plugs in here, by one of four protocols. An objective turns D's outputs into
+two losses, and penalties are added to a player's loss. A balance decides how often each player moves, and an
+update rule plays a round. (Instance noise is added to whatever D sees.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,21 +25,39 @@ from gan_ref.layers import (
     set_reference,
 )
 from gan_ref.networks.output import Output
+from gan_ref.techniques.averaging import Average
+from gan_ref.techniques.noise import InstanceNoise
+
+
+class Batch(NamedTuple):
+    """What a round draws for one step of D: this process's part, where there are several."""
+
+    x: Tensor  # reals (N, C, H, W) in [−1, 1], or points (N, 2)
+    labels: Tensor | None  # int64 (N,), where the data has them
+    z: Tensor  # (N, Z)
 
 
 @dataclass
 class Turn:
-    """One evaluation of a player's loss: what it saw, and what came out. Penalties read it, metrics too."""
+    """One evaluation of a player's loss: what it saw, and what came out. Penalties and the monitor read
+    it.
+    """
 
     player: str  # whose loss it is, "D" or "G"
-    real: Tensor  # (N, C, H, W) or (N, 2); of several processes, this one's part
+    real: Tensor  # (N, C, H, W) or (N, 2); this process's part
     fake: Tensor  # the same shape
-    real_output: Output | None  # None in a G turn in which nothing looks at reals
+    real_output: Output | None  # None in a turn of G in which nothing looks at reals
     fake_output: Output
-    objective: Tensor  # (), the objective's loss alone
-    loss: Tensor  # (), with the penalties added
-    parameters: Mapping[str, Tensor] | None = None  # what D was evaluated at, where not at its own
+    loss: Tensor  # (), the objective's loss with the penalties added
+    parameters: Mapping[str, Tensor] | None = None  # what D was evaluated at, if not at its own
     terms: dict[str, Tensor] = field(default_factory=dict)  # each penalty's value by its name
+    moved: bool = False  # whether its player has taken the step that this loss asks for
+
+    @property
+    def real_scores(self) -> Tensor:
+        """D's scores of the reals, (N,), in a turn that looked at them."""
+        assert self.real_output is not None
+        return self.real_output.scores
 
 
 @dataclass
@@ -48,26 +66,27 @@ class Player:
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
-    rules: list[nn.Module] = field(default_factory=list)  # techniques with an ``after_step``
+    rules: Sequence[Objective | Penalty] = ()  # their ``after_step`` is called
 
     @cached_property
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[Tensor]:
         return [p for p in self.module.parameters() if p.requires_grad]
 
-    def differentiate(self, loss: Tensor, retain_graph: bool = False) -> None:
+    def differentiate(self, loss: Tensor) -> None:
         """Set ``.grad`` of this player's parameters, and of no other's, to the gradient of ``loss``.
 
-        Naming the inputs is what keeps the players apart: D's step leaves G's gradients untouched, and in
-        G's step the weight gradients of D, a third of its backward pass, are never computed.
+        Naming the inputs keeps the players apart. D's step leaves G's gradients untouched, and in G's step
+        the weight gradients of D, a third of its backward pass, are never computed.
         """
         for parameter in self.parameters:  # optimizer.zero_grad() takes three times as long to do this
             parameter.grad = None
-        loss.backward(inputs=self.parameters, retain_graph=retain_graph)
+        loss.backward(inputs=self.parameters)
         distributed.average_gradients(self.parameters)
 
     def step(self, turn: Turn) -> None:
-        """The step that the gradients of ``turn`` ask for, and what follows every step."""
+        """Take the step that the gradients ask for, and apply the rules that follow every step."""
         self.optimizer.step()
+        turn.moved = True
         for rule in self.rules:
             rule.after_step(self, turn)
 
@@ -76,91 +95,193 @@ class Player:
         self.step(turn)
 
 
+# ---------------------------------------------------------------- what plugs into the game
+
+
+class Objective(Protocol):
+    """The two losses of a GAN, each a mean over the batch, float32 (). See objectives.py."""
+
+    g_sees_reals: bool = False  # whether g_loss needs D's output on a batch of reals
+    threshold: float | None = (
+        0.0  # the score above which D calls a sample real; None: midway between the means
+    )
+    log_odds: bool = False  # whether the score is log(p / (1 − p)) of D's belief p that a sample is real
+
+    def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor: ...
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor: ...
+
+    def after_step(self, player: Player, turn: Turn) -> None:
+        """Called after each of D's steps with the turn that it took, for state that follows D."""
+
+    def probability(self, scores: Tensor) -> Tensor:
+        """D's belief that each sample is real if the scores are log odds, else the scores themselves."""
+        return torch.sigmoid(scores) if self.log_odds else scores
+
+
+class Penalty(Protocol):
+    """A term added to a player's loss, or a rule that holds after its steps. See penalties.py."""
+
+    players: str = "D"  # whose loss it joins: "D", "G" or "DG"
+    g_sees_reals: bool = False  # whether it needs D's output on reals in G's turn
+    differentiates_real: bool = False  # whether it takes the gradient of D at the reals
+    each_sample_alone: bool = (
+        False  # whether it means each sample's own gradient, so that D may not mix a batch
+    )
+    second_order: bool = False  # whether it differentiates a gradient; such runs stay in float32
+    changes_each_round: str = (
+        ""  # what it does anew each round; a recorded round cannot: gan_ref/cuda_graph.py
+    )
+
+    def prepare(self, game: Game) -> None:
+        """Called once, before a checkpoint is loaded: shape the buffers like the players' parameters."""
+
+    def __call__(self, game: Game, turn: Turn) -> Tensor | None:
+        """The term, float32 () on the graph of ``turn``; None if there is only a rule."""
+
+    def after_step(self, player: Player, turn: Turn) -> None:
+        """Called after each of a player's steps with the turn that it took."""
+
+    def after_round(self, d: Turn, g: Turn) -> None:
+        """Called with the round's last turns, for coefficients that follow the losses."""
+
+
+class Balance(Protocol):
+    """Who moves, and how often. See balance.py."""
+
+    changes_each_round: str = ""  # as for penalties
+
+    def steps(self, round: int) -> tuple[int, int]:
+        """How often each player moves in this round, (k_D, k_G)."""
+        ...
+
+    def who_moves(self, d: Turn) -> tuple[bool, bool]:
+        """(D moves, G moves), decided from D's evaluation ``d``."""
+        ...
+
+
+class UpdateRule(Protocol):
+    """How a round is played. See updates.py."""
+
+    second_order: bool = False  # whether it differentiates a gradient
+
+    def batches(self, game: Game) -> int:
+        """How many batches the next round takes."""
+        ...
+
+    def __call__(self, game: Game, batches: Sequence[Batch]) -> tuple[Turn, Turn]:
+        """Play a round on these batches. Returns the last evaluation of D's and of G's loss."""
+        ...
+
+
+# ---------------------------------------------------------------- the game
+
+
 class Game:
     """G, D, and the two losses of one GAN.
 
-    d_loss and g_loss are pure in the networks' parameters: an update rule may differentiate them in any order
-    and as often as it likes, and may evaluate D at other parameters than its own (unrolling does).
+    d_loss and g_loss are pure in the networks' parameters. So an update rule may differentiate them in any
+    order and as often as it likes, and may evaluate D at other parameters than its own (unrolling does).
     """
 
     def __init__(
         self,
         generator: Player,
         discriminator: Player,
-        objective: nn.Module,
-        penalties: Iterable[nn.Module] = (),
-        instance_noise: nn.Module | None = None,
+        objective: Objective,
+        balance: Balance,
+        penalties: Sequence[Penalty] = (),
+        instance_noise: InstanceNoise | None = None,
         rng: torch.Generator | None = None,
-        autocast: Callable[[], AbstractContextManager] = nullcontext,
-        reference: tuple[Tensor, Tensor] | None = None,
+        reference: Batch | None = None,
+        averages: Sequence[Average] = (),
+        bfloat16: bool = False,
     ):
         self.g, self.d = generator, discriminator
-        self.objective = objective
+        self.objective, self.balance = objective, balance
         self.penalties = list(penalties)
         self.d_penalties = [p for p in self.penalties if "D" in p.players]
         self.g_penalties = [p for p in self.penalties if "G" in p.players]
         self.instance_noise = instance_noise
-        self.rng = rng  # for the penalties' and the instance noise's random draws
-        self.autocast = autocast  # makes the context both networks run in: mixed precision or none
-        self.reference = reference  # (reals, z), fixed: what virtual batch norm compares with
-        self.step = 0  # rounds played so far
+        self.rng = rng  # for the random draws of the penalties and the instance noise
+        self.reference = reference  # fixed: what virtual batch norm compares with
+        self.averages = averages
+        self.bfloat16 = bfloat16  # whether the networks run in mixed precision
+        self.round = 0  # rounds played so far
         self._g_compares, self._d_compares = (_has_virtual_norm(player.module) for player in (self.g, self.d))
 
     def prepare(self) -> None:
-        """Before the first step, and before a checkpoint is loaded: what needs sight of networks and data."""
+        """Do what needs sight of the networks and of data, before the first step and before a checkpoint is
+        loaded.
+        """
         if any(isinstance(layer, (WeightNormConv2d, WeightNormLinear)) for layer in self.d.module.modules()):
             with data_dependent_init(self.d.module):
-                self.d.module(self.reference[0])
+                self.d.module(self._reference().x)
         for penalty in self.penalties:
             penalty.prepare(self)
         self.d.rules, self.g.rules = [self.objective, *self.d_penalties], self.g_penalties
 
     def end_round(self, d: Turn, g: Turn) -> None:
-        """Count a round, and let coefficients follow its losses."""
-        self.step += 1
+        """Count the round, let coefficients follow its losses, and move the averages of the weights."""
+        self.round += 1
         for penalty in self.penalties:
             penalty.after_round(d, g)
+        for average in self.averages:
+            average.update(self.round)
 
     # ---------------------------------------------------------------- the networks
 
     def generate(self, z: Tensor) -> Tensor:
         """z (N, Z) → fake (N, C, H, W), float32."""
-        with self.autocast():
+        with self._arithmetic(z):
             if self._g_compares:
-                set_reference(self.g.module, self.reference[1])
+                set_reference(self.g.module, self._reference().z)
             return _full(self.g.module(z))
 
     def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
         """x (N, C, H, W) → Output in float32. ``parameters`` stand in for D's own where they are given.
 
-        Of several processes each gives its part of x and gets the whole batch's Output.
+        With several processes, each gives its part of x and gets the whole batch's Output.
         """
         if self.instance_noise is not None:
-            x = self.instance_noise(x, self.step, self.rng)
-        with self.autocast():
+            x = self.instance_noise(x, self.round, self.rng)
+        with self._arithmetic(x):
             output = self._call_d(x, parameters)
-        return Output(*(None if value is None else distributed.gather(_full(value)) for value in output))
+        logits = None if output.logits is None else distributed.gather(_full(output.logits))
+        return Output(
+            distributed.gather(_full(output.scores)), distributed.gather(_full(output.features)), logits
+        )
+
+    def see_reference(self, parameters: Mapping[str, Tensor] | None = None) -> None:
+        """Let D's virtual batch norm, if it has any, see the reference batch at the weights about to be
+        used.
+        """
+        if self._d_compares:
+            x = self._reference().x
+            with self._arithmetic(x), reference_pass(self.d.module):
+                self._call_d(x, parameters)
 
     def _discriminate_both(
         self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None
     ) -> tuple[Output, Output]:
-        """Reals and fakes: in one pass, if D says of itself that it judges each sample separately."""
+        """D on reals and on fakes; in one pass, if D says that it judges each sample separately."""
         if not getattr(self.d.module, "separate", False) or real.requires_grad:
             return self.discriminate(real, parameters), self.discriminate(fake, parameters)
         both, reals = self.discriminate(torch.cat([real, fake]), parameters), len(real) * distributed.world()
-        parts = [(None, None) if value is None else value.split(reals) for value in both]
-        return Output(*(part[0] for part in parts)), Output(*(part[1] for part in parts))
-
-    def see_reference(self, parameters: Mapping[str, Tensor] | None = None) -> None:
-        """Let D's virtual batch norm, if any, see the reference batch at the weights about to be used."""
-        if self._d_compares:
-            with self.autocast(), reference_pass(self.d.module):
-                self._call_d(self.reference[0], parameters)
+        return both.rows(slice(None, reals)), both.rows(slice(reals, None))
 
     def _call_d(self, x: Tensor, parameters: Mapping[str, Tensor] | None) -> Output:
         if parameters is None:
             return self.d.module(x)
         return torch.func.functional_call(self.d.module, dict(parameters), (x,))
+
+    def _arithmetic(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def _reference(self) -> Batch:
+        if self.reference is None:
+            raise ValueError("a network that compares with a reference batch needs Game(reference=...)")
+        return self.reference
 
     # ---------------------------------------------------------------- the losses
 
@@ -171,27 +292,30 @@ class Game:
         labels: Tensor | None = None,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> Turn:
-        """What D minimises on a batch of reals and one of fakes: detached, unless G is differentiated too."""
+        """What D minimises on reals and fakes. Detach the fakes, unless G is differentiated too."""
         self.see_reference(parameters)
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
         real_output, fake_output = self._discriminate_both(real, fake, parameters)
         labels = None if labels is None else distributed.gather(labels)
         loss = self.objective.d_loss(real_output, fake_output, labels)
-        return self._with_penalties(Turn("D", real, fake, real_output, fake_output, loss, loss, parameters))
+        return self._add_penalties(Turn("D", real, fake, real_output, fake_output, loss, parameters))
 
     def g_loss(self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Turn:
-        """What G minimises; its gradient comes through ``fake``, and ``parameters`` if they depend on G."""
+        """What G minimises. Its gradient comes through ``fake``, and through ``parameters`` if they depend on
+        G.
+        """
         self.see_reference(parameters)
+        real_output = None
         if any(part.g_sees_reals for part in (self.objective, *self.g_penalties)):
-            real = real[: len(fake)]  # after those come the labelled ones, which are D's affair
+            real = real[: len(fake)]  # labelled samples may follow, for D alone
             real_output, fake_output = self._discriminate_both(real, fake, parameters)
         else:
-            real_output, fake_output = None, self.discriminate(fake, parameters)
+            fake_output = self.discriminate(fake, parameters)
         loss = self.objective.g_loss(real_output, fake_output)
-        return self._with_penalties(Turn("G", real, fake, real_output, fake_output, loss, loss, parameters))
+        return self._add_penalties(Turn("G", real, fake, real_output, fake_output, loss, parameters))
 
-    def _with_penalties(self, turn: Turn) -> Turn:
+    def _add_penalties(self, turn: Turn) -> Turn:
         for penalty in self.d_penalties if turn.player == "D" else self.g_penalties:
             value = penalty(self, turn)
             if value is not None:
@@ -202,7 +326,7 @@ class Game:
     def weights(self, turn: Turn) -> list[Tensor]:
         """What the loss of ``turn`` is a function of: its player's parameters, or those in their place."""
         if turn.player == "G" or turn.parameters is None:
-            return (self.g if turn.player == "G" else self.d).parameters
+            return list((self.g if turn.player == "G" else self.d).parameters)
         own = self.d.module.named_parameters()
         return [turn.parameters[name] for name, parameter in own if parameter.requires_grad]
 
@@ -212,5 +336,5 @@ def _has_virtual_norm(network: nn.Module) -> bool:
 
 
 def _full(x: Tensor) -> Tensor:
-    """Losses and statistics are computed in float32, whatever the networks run in (or in float64)."""
+    """x in float32, as losses and statistics are computed, whatever the networks run in (float64 stays)."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -9,13 +9,14 @@ from gan_ref import distributed
 
 
 class InstanceNoise(nn.Module):
-    """x + σ_t·ε on reals and fakes alike, σ_t falling linearly from ``sigma`` to 0 over ``rounds`` rounds.
+    """x + σ_t·ε on reals and fakes alike, with σ_t falling linearly from ``sigma`` to 0 over ``rounds``
+    rounds.
 
-    It gives the two distributions a common support, so that D has no perfect answer to learn (Sønderby et al.
-    2017, "Amortised MAP inference for image super-resolution", appendix; Arjovsky & Bottou 2017, §3).
+    The noise gives the two distributions a common support, so that D has no perfect answer to learn (Sønderby
+    et al. 2017, "Amortised MAP inference for image super-resolution", appendix; Arjovsky & Bottou 2017, §3).
     """
 
-    by_round = "lowers its σ each round"
+    changes_each_round = "lowers its σ each round"
 
     def __init__(self, sigma: float = 0.1, rounds: int = 2000):
         super().__init__()

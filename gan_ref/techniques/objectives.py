@@ -1,8 +1,8 @@
 """What each player minimises, given D's scores s(x) = D(x) before any sigmoid (larger is more real).
 
-An objective is an nn.Module so that one with state of its own (Fisher's multiplier) travels in a checkpoint.
-``threshold`` is the score from which D "calls" a sample real, for the monitoring curves only: a number, or
-None for critics whose scores have no absolute meaning (the midpoint of the two means is used).
+An objective is an nn.Module, so that its state (Fisher's multiplier) is part of a checkpoint. The score above
+which D "calls" a sample real, ``threshold``, is used for the monitoring curves only. It is None for critics
+whose scores have no absolute meaning; then the midpoint of the two means is used.
 """
 
 from __future__ import annotations
@@ -12,41 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_ref.networks.output import Output
-from gan_ref.techniques.game import Player, Turn
-
-
-class Objective(nn.Module):
-    """The two losses of a GAN; both are means over the batch, float32 scalars."""
-
-    g_sees_reals = False  # whether g_loss needs D's output on a batch of reals
-    threshold: float | None = 0.0
-    log_odds = False  # whether the score is log(p / (1 − p)) of D's belief p that a sample is real
-
-    def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
-        raise NotImplementedError
-
-    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
-        raise NotImplementedError
-
-    def after_step(self, player: Player, turn: Turn) -> None:
-        """Called after each of D's steps with the turn that it took: for state that follows D."""
-
-    def probability(self, scores: Tensor) -> Tensor:
-        """D's belief that a sample is real where the objective gives scores that meaning, else the score."""
-        return torch.sigmoid(scores) if self.log_odds else scores
-
+from gan_ref.techniques.game import Objective, Player, Turn
 
 # ---------------------------------------------------------------- cross entropies
 
 
-class NonSaturating(Objective):
+class NonSaturating(nn.Module, Objective):
     """The original game with the generator's practical loss (Goodfellow et al. 2014, §3).
 
     L_D = −E log σ(s(x)) − E log(1 − σ(s(G(z)))),   L_G = −E log σ(s(G(z))).
 
     ``real_label`` below 1 is one-sided label smoothing (Salimans et al. 2016, §3.4: 0.9): D's target for
     reals alone becomes α, so that its optimum is α·p_data / (p_data + p_model). Targets for fakes stay 0 (a
-    positive one would add p_model to the numerator and reward G's mistakes), and so does G's target of 1.
+    positive one would add p_model to the numerator and reward G's mistakes), and G's target stays 1.
     """
 
     log_odds = True
@@ -67,33 +45,36 @@ class NonSaturating(Objective):
 
 
 class Minimax(NonSaturating):
-    """The zero-sum game (Goodfellow et al. 2014, eq. 1): L_G = −L_D, saturated where D is sure of a fake.
+    """The zero-sum game (Goodfellow et al. 2014, eq. 1): L_G = −L_D, which saturates where D is sure of a
+    fake.
 
-    Its part on the reals moves G only where D depends on G, as it does unrolled.
+    The part on the reals moves G only where D depends on G, as it does when D is unrolled.
     """
 
     g_sees_reals = True
 
     def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        assert real is not None
         return -self.d_loss(real, fake)
 
 
 def feature_distance(real: Tensor, fake: Tensor) -> Tensor:
-    """‖E f(x) − E f(G(z))‖²₂ of features (N, F): how far the batches' mean features lie apart."""
+    """‖E f(x) − E f(G(z))‖²₂ of features (N, F): the distance of the batches' mean features, squared."""
     return (real.mean(dim=0) - fake.mean(dim=0)).square().sum()
 
 
 class FeatureMatching(NonSaturating):
     """G matches the mean of D's features instead of fooling D (Salimans et al. 2016, §3.1).
 
-    L_G = ‖E f(x) − E f(G(z))‖²₂ with f the layer before D's last; D's loss is the original one. To add the
-    term to an adversarial loss of G instead, use the penalty of the same name. (This is the paper's equation;
-    the authors' code takes means over F, of squares for MNIST and of absolute differences for CIFAR-10.)
+    L_G = ‖E f(x) − E f(G(z))‖²₂, where f is the layer before D's last. D's loss is the original one. The
+    penalty FeatureMatchingTerm adds the same term to an adversarial loss of G. (This is the paper's equation.
+    The authors' code takes means over F, of squares for MNIST and of absolute differences for CIFAR-10.)
     """
 
     g_sees_reals = True
 
     def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        assert real is not None
         return feature_distance(real.features, fake.features)
 
 
@@ -104,8 +85,9 @@ class SemiSupervised(FeatureMatching):
 
         L_D = −E log p(y|x, y ≤ K) on labelled reals + w·½(−E log D(x) − E log(1 − D(G(z)))) on the others,
 
-    L_G is feature matching. A batch of reals is N without labels, as many as there are fakes, and then the
-    labelled ones, which G does not see: see PartlyLabelled. The ½ and w = 1 are those of the authors' code.
+    and L_G is feature matching. A batch of reals holds N samples without labels, as many as there are fakes,
+    and then the labelled ones, which G does not see: see PartlyLabelled. ½ and w = 1 are those of the
+    authors' code.
     """
 
     def __init__(self, unlabelled: float = 1.0):
@@ -113,6 +95,7 @@ class SemiSupervised(FeatureMatching):
         self.unlabelled = unlabelled
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
+        assert real.logits is not None and labels is not None
         n = len(fake.scores)
         supervised = F.cross_entropy(real.logits[n:], labels)
         adversarial = F.softplus(-real.scores[:n]).mean() + F.softplus(fake.scores).mean()
@@ -122,7 +105,7 @@ class SemiSupervised(FeatureMatching):
 # ---------------------------------------------------------------- other distances between the scores
 
 
-class LeastSquares(Objective):
+class LeastSquares(nn.Module, Objective):
     """Regression of the score on a label (Mao et al. 2017, LSGAN, eqs. 2 and 9: a = 0, b = c = 1).
 
     L_D = ½E(s(x) − b)² + ½E(s(G(z)) − a)²,   L_G = ½E(s(G(z)) − c)².
@@ -142,10 +125,10 @@ class LeastSquares(Objective):
         return 0.5 * (fake.scores - self.c).square().mean()
 
 
-class Hinge(Objective):
+class Hinge(nn.Module, Objective):
     """L_D = E max(0, 1 − s(x)) + E max(0, 1 + s(G(z))), L_G = −E s(G(z)) (Miyato et al. 2018, eqs. 16–17)."""
 
-    threshold = None  # under a spectral norm no score comes near ±1, and all may lie on one side of 0
+    threshold = None  # inside the margin the loss fixes no zero: all scores may lie on one side of 0
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
         return F.relu(1 - real.scores).mean() + F.relu(1 + fake.scores).mean()
@@ -154,11 +137,11 @@ class Hinge(Objective):
         return -fake.scores.mean()
 
 
-class Wasserstein(Objective):
+class Wasserstein(nn.Module, Objective):
     """L_D = E s(G(z)) − E s(x),   L_G = −E s(G(z))  (Arjovsky et al. 2017, Algorithm 1).
 
-    −L_D estimates the earth mover's distance while s is 1-Lipschitz up to a constant, which the penalty
-    WeightClip, or GradientPenalty, sees to.
+    −L_D estimates the earth mover's distance, up to a constant factor, while s is Lipschitz. The penalty
+    WeightClip or GradientPenalty keeps it so.
     """
 
     threshold = None
@@ -175,10 +158,12 @@ class Fisher(Wasserstein):
 
     L_D = −(Ê + λ(1 − Ω) − (ρ/2)(1 − Ω)²),   Ê = E s(x) − E s(G(z)),   Ω = ½E s(x)² + ½E s(G(z))².
 
-    The augmented Lagrangian of Ω = 1: D ascends it, and after each of D's steps the multiplier descends,
-    λ ← λ − ρ(1 − Ω) (Algorithm 1, with ρ = 1e-6 and λ = 0 at first). λ is a buffer, not a parameter: it has
-    neither the optimizer nor the rate of D.
+    This is the augmented Lagrangian of Ω = 1. D ascends it, and after each of D's steps the multiplier
+    descends, λ ← λ − ρ(1 − Ω) (Algorithm 1, with ρ = 1e-6 and λ = 0 at first). λ is a buffer and not a
+    parameter, because it has neither the optimizer nor the rate of D.
     """
+
+    multiplier: Tensor
 
     def __init__(self, rho: float = 1e-6):
         super().__init__()
@@ -186,17 +171,18 @@ class Fisher(Wasserstein):
         self.register_buffer("multiplier", torch.zeros(()))
 
     def slack(self, real: Output, fake: Output) -> Tensor:
-        """1 − Ω, which tends to 0."""
+        """1 − Ω, which training drives to 0."""
         return 1 - 0.5 * (real.scores.square().mean() + fake.scores.square().mean())
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
         slack = self.slack(real, fake)
-        # a copy: λ moves in place between this forward and a backward that another player may still need
+        # A copy, because λ moves in place, perhaps before another player's backward has used it.
         lagrangian = self.multiplier.clone() * slack - self.rho / 2 * slack.square()
         return super().d_loss(real, fake) - lagrangian
 
     @torch.no_grad()
     def after_step(self, player: Player, turn: Turn) -> None:
+        assert turn.real_output is not None
         self.multiplier -= self.rho * self.slack(turn.real_output, turn.fake_output)
 
 
@@ -207,18 +193,18 @@ def pulling_away(codes: Tensor) -> Tensor:
     """Codes S (N, F) → 1/(N(N−1)) Σᵢ Σ_{j≠i} cos²(Sᵢ, Sⱼ)  (Zhao et al. 2017, §2.4)."""
     count = len(codes)
     unit = F.normalize(codes, dim=1)
-    # each ‖Sᵢ‖ = 1, so that the diagonal of the (N, N) matrix of squared cosines sums to N
+    # each ‖Sᵢ‖ is 1, and so the diagonal of the (N, N) matrix of squared cosines sums to N
     return ((unit @ unit.T).square().sum() - count) / (count * (count - 1))
 
 
-class EnergyBased(Objective):
+class EnergyBased(nn.Module, Objective):
     """D is an autoencoder, its score minus the reconstruction error E(x) (Zhao et al. 2017, EBGAN, §2).
 
     L_D = E[E(x)] + E[max(0, m − E(G(z)))],   L_G = E[E(G(z))] + w·f_PT,   E(x) = ‖Dec(Enc(x)) − x‖₂.
 
     f_PT is the pulling-away term on the codes Enc(G(z)), with w = 0.1. The margin m is a Euclidean distance
-    between images, and so grows with the square root of their number of pixels: the paper takes 10 for MNIST
-    (its §4.1, our default), 20 for CelebA and 80 for LSUN at 64×64.
+    between images, and grows with the square root of their number of pixels. The paper takes 10 for MNIST
+    (§4.1; the default here), 20 for CelebA and 80 for LSUN at 64×64.
     """
 
     threshold = None

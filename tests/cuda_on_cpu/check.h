@@ -25,6 +25,7 @@ class Buffer {
   Buffer(Type type, int64_t count, int shift = 0)
       : type_(type), shift_(shift), bytes_((count + shift) * (type == Type::float32 ? 4 : 2), 0xff) {}
 
+  float* floats() { return static_cast<float*>(data()); }
   void* data() { return bytes_.data() + shift_ * (type_ == Type::float32 ? 4 : 2); }
   uint64_t bits(uint64_t hash = 14695981039346656037u) const {  // FNV-1a
     for (const unsigned char byte : bytes_) hash = (hash ^ byte) * 1099511628211u;

@@ -1,0 +1,102 @@
+"""What all commands share: their parser, their one-line errors, and the checks of common flags."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from gan_ref.errors import PassingTrouble, UserError, printable
+
+Main = Callable[[Sequence[str] | None], int | None]
+
+
+MISTAKES = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+
+
+class Command(Protocol):
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=34, width=110)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaint is one line, and which does not guess at shortened flags."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _formatter, **options})
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; {self.prog} --help shows how")
+
+
+def command(main: Main) -> Command:
+    """Make ``main(argv)`` a well-behaved command that returns its exit status.
+
+    A UserError becomes one line on standard error and status 2, and so does a forbidden path. A full disk, or
+    another trouble that may pass, has status 3. Ctrl-C ends with status 130 and a closed pipe (``| head``)
+    with status 1, both without a traceback. Output that the terminal cannot show is written with replacement
+    characters.
+    """
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        try:
+            return main(argv) or 0
+        except UserError as error:
+            return _complain(error, error.status)
+        except BrokenPipeError:
+            sys.stderr.close()
+            return 1
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            mistake = isinstance(error, MISTAKES)
+            return _complain(f"{error.strerror or error}{where}", 2 if mistake else PassingTrouble.status)
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            return 130
+
+    return run
+
+
+def _complain(message: object, status: int) -> int:
+    print(f"error: {printable(message)}", file=sys.stderr)
+    return status
+
+
+def require_range(option: str, value: float, low: float, high: float) -> None:
+    """Raise UserError unless low ≤ value ≤ high."""
+    if not low <= value <= high:
+        raise UserError(f"{option} must be from {low} to {high}, not {value}")
+
+
+def output_file(out: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
+    """The path to write; raises UserError, before any work is done, for one that cannot be written."""
+    path = Path(out)
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"{path}: the name must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the name of a file")
+    existing = next((p for p in path.absolute().parents if p.exists()), None)
+    if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"{path}: cannot write in {existing}")
+    return path
+
+
+def choose_device(name: str):
+    """The torch.device to use: ``auto`` is the first GPU if there is one, else the CPU."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this torch sees no GPU; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,97 @@
+"""The command ``evaluate RUN``: how good is it, has it collapsed? It writes report.json and report.png."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_ref.checkpoint import LoadedGenerator, load_discriminator, load_generator
+from gan_ref.commands.command_line import Parser, choose_device, command, output_file, require_range
+from gan_ref.data import open_dataset
+from gan_ref.data.mixtures import MIXTURES
+from gan_ref.errors import UserError
+from gan_ref.evaluation.inception import load_inception
+from gan_ref.evaluation.metrics import FEWEST, SampleMetrics
+from gan_ref.evaluation.report import draw_report, make_report, text
+from gan_ref.files import write_atomically
+from gan_ref.latents.samples import draw_samples
+from gan_ref.run import error_rate, test_images
+
+SAMPLES = 2000
+
+
+def evaluate(
+    generator: LoadedGenerator,
+    data: str | None = None,
+    count: int = SAMPLES,
+    seed: int = 0,
+    inception: str | Path | None = None,
+) -> tuple[dict[str, Any], SampleMetrics, np.ndarray]:
+    """The report on a generator, with what it was made from: the metrics and samples number 0 to count − 1.
+
+    The data is what the generator was trained on unless given. There are at most as many samples as real ones
+    to compare with. ``inception`` is a file of weights, or "" for the one in torch's cache.
+    """
+    config = generator.config
+    source = data or config.data
+    if (source in MIXTURES) != (config.data in MIXTURES):
+        raise UserError(f"--data {source}: G was trained on {config.data}; points and images do not compare")
+    network = None if inception is None else load_inception(inception or None, generator.device)
+    channels = None if source in MIXTURES else generator.shape[0]
+    train, test = (
+        open_dataset(source, config.image_size or 32, channels, split, follow_links=config.follow_links)
+        for split in ("train", "test")
+    )
+    assert train is not None
+    metrics = SampleMetrics(train, test, count, 0, generator.device, network)
+    samples = draw_samples(generator, metrics.count, seed)
+    report = {
+        "checkpoint": str(generator.path),
+        "step": generator.step,
+        "recipe": config.recipe,
+        "seed": seed,
+        **make_report(metrics, samples),
+    }
+    if config.labels_per_class:
+        discriminator = load_discriminator(generator.path, generator.device)
+        report["labels_per_class"] = config.labels_per_class
+        report["test_error"] = error_rate(discriminator, *test_images(config, generator.device))
+    return report, metrics, samples
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    description = "Measure how good the samples of a trained generator are, beside real data."
+    parser = Parser(prog="gan-ref evaluate", description=description)
+    add = parser.add_argument
+    add("checkpoint", help="a checkpoint.pt or a run folder")
+    add("--data", metavar="SOURCE", help="real samples to compare with [what it was trained on]")
+    add("--samples", type=int, default=SAMPLES, metavar="N",
+        help=f"number of samples; more make steadier metrics [{SAMPLES}]")  # fmt: skip
+    add("--out", metavar="FILE", help="report.json, with report.png beside it [in the run folder]")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the samples [0]")
+    add("--inception", nargs="?", const="", metavar="FILE",
+        help="use the published Inception network, of the weights in FILE [in torch's cache]")  # fmt: skip
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run [auto]")
+    given = parser.parse_args(argv)
+    require_range("--samples", given.samples, FEWEST, 1_000_000)
+    require_range("--seed", given.seed, 0, 2**63 - 1)
+    generator = load_generator(given.checkpoint, choose_device(given.device))
+    out = output_file(given.out or generator.path.parent / "report.json", (".json",))
+
+    report, metrics, samples = evaluate(generator, given.data, given.samples, given.seed, given.inception)
+    figure = draw_report(report, metrics, samples)
+    with write_atomically(out) as part:
+        written = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+        part.write_text(written + "\n", encoding="utf-8")
+    with write_atomically(out.with_suffix(".png")) as part:
+        figure.savefig(part, dpi=110)
+    print(text(report))
+    if "test_error" in report:
+        taught = f"taught by {report['labels_per_class']} labels each"
+        print(f"test error of D's classes, {taught}: {report['test_error']:.2%}")
+    print(f"wrote {out} and {out.with_suffix('.png').name}")

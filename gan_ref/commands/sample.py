@@ -1,0 +1,102 @@
+"""The command ``sample RUN --out page.png``: samples, on one page or a file each."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gan_ref.checkpoint import load_generator
+from gan_ref.commands.command_line import Parser, choose_device, command, output_file, require_range
+from gan_ref.data.mixtures import MIXTURES
+from gan_ref.errors import UserError
+from gan_ref.latents.samples import FinishedGenerator, draw_samples, iterate_samples
+from gan_ref.pictures import pages, plane
+
+GAP = 2  # pixels between the pictures on a page
+MAX_SIDE = 8192  # pixels of a page
+
+
+def write(
+    generator: FinishedGenerator,
+    out: str | os.PathLike[str] | None = None,
+    each: str | os.PathLike[str] | None = None,
+    count: int = 64,
+    seed: int | None = None,
+    columns: int | None = None,
+    scale: int = 1,
+    numbers: bool = False,
+) -> str:
+    """Write samples 0 to count − 1 of a seed as the page ``out``, as files ``each``/000000.png …, or as both.
+
+    Without a seed it is the run's own, so that the page shows what the pages of its training show. Points are
+    drawn in one picture. Returns a line for each thing written. Raises UserError for values that make none.
+    """
+    points = generator.config.data in MIXTURES
+    side = (plane.SCATTER if points else max(generator.shape[1:])) * scale
+    seed = int(generator.config.seed) if seed is None else seed
+    if not (out or each):
+        raise UserError("nothing to write: give --out page.png, or --each FOLDER, or both")
+    if points and (each or numbers):
+        raise UserError("--each and --numbers are for images, and this generator makes points: use --out")
+    require_range("--count", count, 1, 1_000_000)
+    require_range("--seed", seed, 0, 2**63 - 1)
+    require_range("--scale", scale, 1, 256)
+    if columns is not None:
+        require_range("--columns", columns, 1, count)
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    cells = 1 if points or out is None else max(rows, columns)
+    if cells * (side + GAP + pages.LABEL) > MAX_SIDE:
+        raise UserError(f"{count} samples make a picture of more than {MAX_SIDE} pixels a side: "
+                        "lower --count or --scale, or write single files with --each FOLDER")  # fmt: skip
+    if out:
+        output_file(out, (".png",))
+    if each:
+        output_file(Path(each) / "000000.png", (".png",))
+
+    lines = []
+    if each:
+        images = iterate_samples(generator, range(count), seed)
+        for i, image in enumerate(tqdm(images, "sample", count, disable=None, leave=False)):
+            pages.write_png(Path(each) / f"{i:06d}.png", pages.upscale(image, scale))
+        lines.append(f"{each}: {count} pictures, 000000.png to {count - 1:06d}.png")
+    if out:
+        samples = draw_samples(generator, count, seed)
+        if points:
+            page = plane.draw_scatter(samples[None], MIXTURES[generator.config.data][0], scale)
+        else:
+            samples = pages.upscale(samples, scale)
+            samples = pages.label(samples, range(count)) if numbers else samples
+            page = pages.grid(samples, rows, columns, GAP)
+        pages.write_png(out, page)
+        lines.append(f"{out}: {count} samples on a page of {page.shape[1]}x{page.shape[0]}")
+    return "\n".join(lines)
+
+
+def arguments() -> Parser:
+    """The flags; one that is not given is left out, so that ``write`` has the only defaults."""
+    description = "Draw pictures from a trained generator, on one page or a file each."
+    parser = Parser(prog="gan-ref sample", description=description, argument_default=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("checkpoint", metavar="RUN", help="a run folder or a checkpoint")
+    add("--out", metavar="FILE", help="a .png with all samples on one page")
+    add("--each", metavar="FOLDER", help="a folder for single files, 000000.png and on")
+    add("--count", type=int, metavar="N", help="how many; a larger count begins with the same samples [64]")
+    add("--seed", type=int, metavar="N", help="seed of the samples [the run's own, as on its training pages]")
+    add("--columns", type=int, metavar="K", help="columns of the page [as many as rows]")
+    add("--scale", type=int, metavar="K", help="enlarge every pixel to KxK equal ones [1]")
+    add("--numbers", action="store_true", help="print its number under each sample")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the generator runs [auto]")
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    given = vars(arguments().parse_args(argv))
+    generator = load_generator(given.pop("checkpoint"), choose_device(given.pop("device")))
+    print(write(generator, **given))

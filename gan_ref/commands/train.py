@@ -1,0 +1,153 @@
+"""The command ``train``: settings from flags, a recipe or a checkpoint, then the run, then its walk."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+# OpenMP reads this when torch loads it: how long a thread spins at a barrier before it sleeps. By default it
+# spins 300,000 turns and keeps other programs from the cores: two runs with two threads each, on two cores,
+# took 400 ms a round each, where one alone takes 42. With 10,000 turns they take 230 and one alone 41. With
+# 1,000, one alone loses a tenth. The whole cure is OMP_NUM_THREADS=1 for each.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+from gan_ref import recipes
+from gan_ref.commands.command_line import Parser, command
+from gan_ref.config import Config, add_arguments, flag
+from gan_ref.errors import UserError
+
+MAY_CHANGE = (
+    "steps",
+    "log_every",
+    "sample_every",
+    "checkpoint_every",
+    "walk",
+    "device",
+    "cuda_graph",
+)  # on --resume
+
+
+def arguments() -> Parser:
+    parser = Parser(
+        prog="train.py",
+        usage="train.py [--data SOURCE] [--recipe NAME] [any of the settings below]",
+        description="Train a GAN on built-in faces or on your own images, and leave a run folder. "
+        "Without flags it trains a DCGAN on faces.",
+        epilog="Transparent images are laid over white.",
+    )
+    parser.add_argument("--out", metavar="DIR", help="the run folder [runs/RECIPE-DATA-N]")
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run folder or checkpoint")
+    parser.add_argument("--recipes", action="store_true", help="list the recipes and stop")
+    add_arguments(parser)
+    return parser
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int | None:
+    given = vars(arguments().parse_args(argv))
+    out, resume, listing = given.pop("out"), given.pop("resume"), given.pop("recipes")
+    if listing:
+        print(recipes.listing())
+        return 0
+    norm = given.pop("norm", None)
+    if norm is not None:
+        given = {"norm_g": norm, "norm_d": norm} | given
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    processes = nullcontext()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from gan_ref.distributed import join_processes
+
+        processes = join_processes()
+    with processes:
+        return resume_run(resume, out, given) if resume else begin_run(out, given)
+
+
+def begin_run(out: str | None, given: dict[str, Any]) -> int:
+    """Train a new run, with the recipe's settings and the flags over them."""
+    name = given.get("recipe", Config.recipe)
+    config = Config(**{**recipes.settings(name), "recipe": name, **given})
+    folder = Path(out) if out else next_free_folder(config)
+    if (folder / "checkpoint.pt").exists():
+        choice = f"--resume {folder} goes on with it, and another --out begins a new one"
+        raise UserError(f"{folder} already holds a run: {choice}")
+    return run(config, folder, None)
+
+
+def resume_run(resume: str, out: str | None, given: dict[str, Any]) -> int:
+    """Go on with a run, with its own settings. Flags may lengthen it, but not contradict it."""
+    from gan_ref import checkpoint
+
+    state, path = checkpoint.load(resume), checkpoint.find(resume)
+    config, folder = state["config"], path.parent
+    if out and Path(out).resolve() != folder.resolve():
+        raise UserError(f"a resumed run stays in its own folder, {folder}: leave out --out {out}")
+    if "data" in given and Path(given["data"]).exists():
+        given["data"] = str(Path(given["data"]).absolute())
+    wrong = [n for n, value in given.items() if n not in MAY_CHANGE and value != getattr(config, n)]
+    if wrong:
+        said = ", ".join(f"{flag(n)} {given[n]} (it has {getattr(config, n)})" for n in wrong)
+        raise UserError(f"these contradict the run {folder}: {said}; leave them out, or begin a new run")
+    config = config.replace(**given)
+    if config.steps <= state["step"]:
+        raise UserError(f"{folder} is finished, at step {state['step']}: a larger --steps lengthens it")
+    return run(config, folder, state)
+
+
+def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
+    from gan_ref.checkpoint import (
+        load_generator,
+    )  # torch loads here, so that --help and mistakes answer at once
+    from gan_ref.commands import walk
+    from gan_ref.cuda_graph import NotRecorded
+    from gan_ref.distributed import rank
+    from gan_ref.loop import Stopped, train
+    from gan_ref.run import choose_settings
+    from gan_ref.watch.progress import clock
+
+    began = time.perf_counter()
+    config, dataset = choose_settings(config)
+    print(introduce(config, dataset, folder, state), flush=True)
+    try:
+        try:
+            train(config, dataset, folder, state)
+        except NotRecorded as error:
+            print(f"the GPU did not record a round ({error}); the run begins again, from Python alone")
+            train(config.replace(cuda_graph=False), dataset, folder, state)
+    except Stopped as stopped:
+        print(stopped)
+        return stopped.status
+    if rank() > 0:
+        return 0
+    if config.walk:
+        print(walk.render(load_generator(folder), folder / "walk.gif"))
+    print(f"done in {clock(time.perf_counter() - began)}; everything is in {folder}")
+    return 0
+
+
+def introduce(config: Config, dataset: Any, folder: Path, state: dict[str, Any] | None) -> str:
+    """What will be trained, with which settings, and how to change them."""
+    what = f"{len(dataset):,} points" if dataset.points else (
+        f"{len(dataset):,} images, {config.image_size}×{config.image_size}×{config.channels}"
+    )  # fmt: skip
+    begin = "" if state is None else f" from step {state['step']:,}"
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    shared = f", shared by {processes} processes" if processes > 1 else ""
+    lines = [
+        f"{dataset.name}: {what}" + (f", {len(dataset.classes)} classes" if dataset.classes else ""),
+        f"recipe {config.recipe} on the {'GPU' if config.device == 'cuda' else 'CPU'} in {config.precision}: "
+        f"width {config.width}, {config.steps:,} steps of {config.batch_size}{shared}{begin}"
+        " (change with --image-size, --width, --steps, --batch-size)",
+        f"results in {folder}; Ctrl-C stops the run and keeps them",
+    ]
+    return "\n".join(filter(None, [dataset.notice(), *lines]))
+
+
+def next_free_folder(config: Config) -> Path:
+    """runs/RECIPE-DATA-1, or the first such number that is free."""
+    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(config.data).stem or "data")
+    names = (f"{config.recipe}-{stem[:100]}-{n}" for n in range(1, 10**6))
+    return next(folder for name in names if not (folder := Path("runs") / name).exists())

@@ -1,0 +1,42 @@
+"""Layers that the papers add to a network, one paper a file.
+
+    minibatch_discrimination    MinibatchDiscrimination                  Salimans et al. 2016, §3.2
+    virtual_batch_norm          VirtualBatchNorm2d, set_reference        Salimans et al. 2016, §3.5
+    batch_norm                  batch_norm, SyncBatchNorm                Ioffe & Szegedy 2015
+    weight_norm                 WeightNormLinear, WeightNormConv2d       Salimans & Kingma 2016
+    spectral_norm               spectral_norm                            Miyato et al. 2018
+    noise                       GaussianNoise, Dropout, SpatialDropout   Srivastava et al. 2014
+    ends                        FromLatent, flatten                      where PyTorch's own are slow
+
+All are ordinary modules. They work in any network, under torch.compile, functional_call and gradient
+penalties.
+"""
+
+from gan_ref.layers.batch_norm import SyncBatchNorm, batch_norm, synchronise_batch_norm
+from gan_ref.layers.ends import FromLatent, flatten
+from gan_ref.layers.minibatch_discrimination import MinibatchDiscrimination
+from gan_ref.layers.noise import Dropout, GaussianNoise, SpatialDropout, seed_noise
+from gan_ref.layers.spectral_norm import SpectralNorm, spectral_norm
+from gan_ref.layers.virtual_batch_norm import VirtualBatchNorm2d, reference_pass, set_reference
+from gan_ref.layers.weight_norm import WeightNormConv2d, WeightNormLinear, data_dependent_init
+
+__all__ = [
+    "Dropout",
+    "FromLatent",
+    "GaussianNoise",
+    "MinibatchDiscrimination",
+    "SpatialDropout",
+    "SpectralNorm",
+    "SyncBatchNorm",
+    "VirtualBatchNorm2d",
+    "WeightNormConv2d",
+    "WeightNormLinear",
+    "batch_norm",
+    "data_dependent_init",
+    "flatten",
+    "reference_pass",
+    "seed_noise",
+    "set_reference",
+    "spectral_norm",
+    "synchronise_batch_norm",
+]

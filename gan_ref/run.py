@@ -1,0 +1,249 @@
+"""What a run is made of, what of it a checkpoint holds, and how the settings that are left open are
+chosen.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_ref import checkpoint, cuda_graph, distributed
+from gan_ref.config import Config
+from gan_ref.data import Batches, Dataset, open_split
+from gan_ref.data.batches import finish
+from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data.partly import PartlyLabelled, hold_out
+from gan_ref.errors import UserError
+from gan_ref.latents.numbers import numbered_z
+from gan_ref.layers import seed_noise, set_reference, synchronise_batch_norm
+from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.seeds import mix_seed
+from gan_ref.techniques import build
+from gan_ref.techniques.averaging import Average
+from gan_ref.techniques.combinations import refuse_contradictions
+from gan_ref.techniques.game import Batch, Game, Player, UpdateRule
+
+# The settings of a run where no flag or recipe gives them. Those for the CPU were measured on two cores:
+# docs/speed.md.
+EVERYWHERE = {"latent_dim": 100, "log_every": 20, "sample_every": 200, "checkpoint_every": 500}
+ON_CPU = {"image_size": 32, "width": 32, "steps": 7_500, "batch_size": 64}
+ON_GPU = {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
+IN_PLANE = {"width": 128, "latent_dim": 2, "steps": 15_000, "batch_size": 256}
+IN_PLANE |= {"log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
+
+
+class Run:
+    """The game, with everything that must survive a crash for the next round to be the same."""
+
+    def __init__(self, config: Config, dataset: Dataset):
+        self.config, self.dataset = config, dataset
+        self.device = torch.device(config.device)
+        self.rng = torch.Generator(self.device).manual_seed(mix_seed(config.seed, "training"))
+        self.data = open_batches(config, dataset)
+        generator, discriminator = build_networks(config, dataset, self.rng)
+        self.average = Average(generator, config.ema)
+        self.d_average = Average(discriminator, config.d_ema) if config.labels_per_class else None
+        self.game = Game(
+            Player(generator, build_optimizer(config, generator, config.lr_g)),
+            Player(discriminator, build_optimizer(config, discriminator, config.lr_d)),
+            build("objectives", config.objective).to(self.device),
+            build("balance", config.balance),
+            [build("penalties", line).to(self.device) for line in config.penalties],
+            build("noise", config.instance_noise) if config.instance_noise else None,
+            rng=self.rng,
+            reference=self._reference(),
+            averages=[average for average in (self.average, self.d_average) if average],
+            bfloat16=config.precision == "bfloat16",
+        )
+        self.game.prepare()
+        self.update: UpdateRule = build("updates", config.update)
+        self.not_recorded = cuda_graph.reason_not_to_record(config, self.game)
+        self.play = self.update if self.not_recorded else cuda_graph.RecordedRounds(self.update, self.game)
+
+    def _reference(self) -> Batch:
+        """The fixed batch that virtual batch norm compares with, whole on every process."""
+        config = self.config
+        rng = torch.Generator().manual_seed(mix_seed(config.seed, "reference"))
+        z = torch.randn(config.batch_size, config.latent_dim, generator=rng)
+        return Batch(self.data.take(config.batch_size)[0], None, z.to(self.device))
+
+    def numbered_z(self, count: int) -> Tensor:
+        """z number 0 to count − 1 of the run's seed, (count, latent_dim): those of its sample pages."""
+        return numbered_z(self.config.seed, range(count), self.config.latent_dim).to(self.device)
+
+    def sampling_generator(self) -> nn.Module:
+        """The averaged G in eval mode, with the statistics of virtual batch norm at its present weights."""
+        assert self.game.reference is not None
+        set_reference(self.average.module, self.game.reference.z)
+        return self.average.module
+
+    # ---------------------------------------------------------------- what a checkpoint holds
+
+    def _parts(self) -> dict[str, Any]:
+        game = self.game
+        techniques: dict[str, Any] = {f"penalty {k}": penalty for k, penalty in enumerate(game.penalties)}
+        techniques |= {"objective": game.objective, "balance": game.balance, "update rule": self.update}
+        return {
+            "generator": game.g.module,
+            "discriminator": game.d.module,
+            "average": self.average.module,
+            "g_optimizer": game.g.optimizer,
+            "d_optimizer": game.d.optimizer,
+            "batches": self.data,
+            "techniques": nn.ModuleDict(techniques),
+            **({"d_average": self.d_average.module} if self.d_average else {}),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        self.sampling_generator()  # so that a checkpoint draws samples by itself
+        assert self.game.reference is not None
+        return {
+            "format": checkpoint.FORMAT,
+            "config": self.config.to_dict(),
+            "step": self.game.round,
+            "shape": list(self.dataset.shape),
+            "classes": list(self.dataset.classes),
+            "reference": {"real": self.game.reference.x, "z": self.game.reference.z},
+            "rng": self.rng.get_state(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint was written. Raises UserError if it does not fit this run."""
+        if tuple(state["shape"]) != self.dataset.shape or state["classes"] != list(self.dataset.classes):
+            raise UserError(f"the data at {self.config.data} is no longer what this run was trained on")
+        fresh = self.state_dict()
+        for name in ("reference", "rng"):
+            checkpoint.require_like(state[name], fresh[name], name)
+        for name, part in self._parts().items():
+            checkpoint.restore(part, state.get(name), name)
+        try:
+            self.rng.set_state(state["rng"])
+        except RuntimeError as error:
+            raise UserError("the checkpoint's random state is damaged") from error
+        reference = state["reference"]
+        self.game.reference = Batch(reference["real"].to(self.device), None, reference["z"].to(self.device))
+        self.game.round = state["step"]
+
+
+def open_batches(config: Config, dataset: Dataset) -> Batches | PartlyLabelled:
+    """The endless stream of this process's part of each batch."""
+    regular = config.batch_size, config.seed, torch.device(config.device), config.flip
+    place = distributed.rank(), distributed.world()
+    if config.labels_per_class:
+        return PartlyLabelled(dataset, config.labels_per_class, *regular, *place)
+    return Batches(dataset, *regular, *place)
+
+
+def build_networks(config: Config, dataset: Dataset, rng: torch.Generator) -> tuple[nn.Module, nn.Module]:
+    """G and D on the run's device; their noise layers draw from ``rng``."""
+    classes = len(dataset.classes) if config.labels_per_class else 0
+    generator = build_generator(config, dataset.shape).to(config.device)
+    discriminator = build_discriminator(config, dataset.shape, classes).to(config.device)
+    for network in (generator, discriminator):
+        seed_noise(network, rng)
+        if config.sync_batch_norm and distributed.world() > 1:
+            synchronise_batch_norm(network)
+    return generator, discriminator
+
+
+def build_optimizer(config: Config, module: nn.Module, rate: float) -> torch.optim.Optimizer:
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, rate, (config.beta1, config.beta2), fused=True)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, rate, alpha=config.beta2)
+    return torch.optim.SGD(parameters, rate, momentum=config.beta1, fused=True)
+
+
+# ---------------------------------------------------------------- before the first round
+
+
+def choose_settings(config: Config) -> tuple[Config, Dataset]:
+    """Open the data and choose every setting that is None: the complete Config and its Dataset."""
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this torch sees no GPU; leave it out to train on the CPU")
+    points = config.data in MIXTURES
+    for name in ("image_size", "channels") if points else ():
+        if getattr(config, name) is not None:
+            raise UserError(
+                f"--{name.replace('_', '-')} does not apply to {config.data}: its samples are points"
+            )
+    default = EVERYWHERE | (IN_PLANE if points else ON_GPU if device == "cuda" else ON_CPU)
+    chosen: dict[str, Any] = {name: value for name, value in default.items() if getattr(config, name) is None}
+    if not points and os.path.exists(config.data):
+        chosen["data"] = os.path.abspath(config.data)  # so that the run can be resumed from any folder
+    config = config.replace(device=device, precision=choose_precision(config, device, points), **chosen)
+    distributed.share_batches(config.batch_size)
+    dataset = open_split(config, "train")
+    assert dataset is not None
+    if config.labels_per_class and open_split(config, "test") is None:
+        dataset, _ = hold_out(dataset)
+    if config.flip and not dataset.flip:
+        raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
+    channels = None if points else dataset.shape[0]
+    config = config.replace(channels=channels, d_width=config.d_width or config.width)
+    refuse_contradictions(config, dataset.shape)
+    return config, dataset
+
+
+def second_order(config: Config) -> bool:
+    """Whether the run differentiates gradients."""
+    parts: list[Any] = [
+        build("updates", config.update),
+        *(build("penalties", line) for line in config.penalties),
+    ]
+    return any(part.second_order for part in parts)
+
+
+def choose_precision(config: Config, device: str, points: bool) -> str:
+    """bfloat16 if the processor has it and nothing differentiates a gradient, else float32."""
+    if config.precision != "auto":
+        return config.precision
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if native and not points and not second_order(config) else "float32"
+
+
+def use_fast_arithmetic(config: Config) -> None:
+    """On a GPU, let cuDNN measure its algorithms, and let products that stay float32 use TF32.
+
+    Runs that differentiate gradients keep full float32, for the reason that they do not use bfloat16: the
+    second derivative loses too much.
+    """
+    if config.device == "cuda":
+        torch.backends.cudnn.benchmark = True
+        precision = "ieee" if second_order(config) else "tf32"
+        torch.backends.cuda.matmul.fp32_precision = precision
+        torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # made at run time
+
+
+# ---------------------------------------------------------------- D as a classifier
+
+
+def test_images(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The test split, or else the tenth that training leaves out: uint8 (N, H, W, C), labels int64 (N,)."""
+    test = open_split(config, "test")
+    if test is None:
+        whole = open_split(config, "train")
+        assert whole is not None
+        _, test = hold_out(whole)
+    return torch.tensor(test.samples, device=device), torch.tensor(test.labels, device=device)
+
+
+@torch.no_grad()
+def error_rate(discriminator: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
+    """The share of images uint8 (N, H, W, C) whose largest class logit is not their label's, in eval mode."""
+    wrong = torch.zeros((), device=images.device)
+    for part, truth in zip(images.split(batch), labels.split(batch)):
+        x, _ = finish(part, None, None)
+        wrong += (discriminator(x).logits.argmax(1) != truth).sum()
+    return float(wrong) / len(images)

@@ -1,0 +1,124 @@
+"""Which techniques make sense together. A combination that does not is refused in one line that says why."""
+
+from __future__ import annotations
+
+from gan_ref.config import Config
+from gan_ref.errors import UserError
+from gan_ref.techniques import balance, build, objectives, penalties, updates
+
+
+def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
+    """Raise UserError, with the reason, for settings that contradict each other on samples of ``shape``."""
+    objective = build("objectives", config.objective)
+    terms = [build("penalties", line) for line in config.penalties]
+    pace = build("balance", config.balance)
+    update = build("updates", config.update)
+    if config.instance_noise:
+        build("noise", config.instance_noise)
+    images = len(shape) == 3
+    classifies = config.network.startswith("improved")
+    semi_supervised = isinstance(objective, objectives.SemiSupervised)
+
+    def has(*kinds: type) -> bool:
+        return any(isinstance(term, kinds) for term in terms)
+
+    def refuse(when: bool, why: str) -> None:
+        if when:
+            raise UserError(why)
+
+    # what a score means
+    energy = isinstance(objective, objectives.EnergyBased)
+    refuse(
+        energy and not config.autoencoder,
+        "EnergyBased needs the error of an autoencoder: add --autoencoder",
+    )
+    refuse(
+        config.autoencoder and not energy,
+        f"the score of an autoencoder is minus an error and never above 0, which {name(objective)} "
+        "cannot use: take --objective EnergyBased",
+    )
+    follows = isinstance(pace, (balance.Margin, balance.Dynamic)) or has(penalties.AdaptiveL2)
+    refuse(
+        follows and not objective.log_odds,
+        f"Margin, Dynamic and AdaptiveL2 compare cross entropies, and the scores of {name(objective)} are "
+        "not made for those: take --objective NonSaturating",
+    )
+
+    # what holds a critic back
+    lipschitz = config.norm_d == "spectral" or has(
+        penalties.WeightClip, penalties.GradientPenalty, penalties.DRAGAN, penalties.R1
+    )
+    refuse(
+        type(objective) is objectives.Wasserstein and not lipschitz,
+        "Wasserstein has no minimum if nothing bounds the critic's slope: add --penalties WeightClip or "
+        "GradientPenalty, or --norm-d spectral",
+    )
+    alone = [name(term) for term in terms if term.each_sample_alone]
+    batch_norm = images and config.norm_d == "batch" and not classifies
+    refuse(
+        bool(alone) and batch_norm,
+        f"{', '.join(alone)}: this is about D's gradient at each sample, and batch norm in D makes a score "
+        "depend on the whole batch: take --norm-d none",
+    )
+    refuse(
+        bool(alone) and config.minibatch_discrimination,
+        f"{', '.join(alone)}: this is about D's gradient at each sample, and minibatch discrimination makes "
+        "a score depend on the whole batch: leave one out",
+    )
+
+    # what the update rules can play
+    together = isinstance(update, (updates.Simultaneous, updates.Consensus))
+    varies = isinstance(pace, (balance.Dynamic, balance.CriticWarmUp))
+    refuse(
+        together and (varies or pace.steps(0) != (1, 1)),
+        f"{name(update)} moves both players at the same moment, once a round: take --balance Fixed or Margin",
+    )
+    refuse(
+        isinstance(update, updates.Unrolled) and has(penalties.WeightClip),
+        "Unrolled looks ahead through D's optimizer, which knows nothing of WeightClip: take GradientPenalty",
+    )
+    second = [name(part) for part in (update, *terms) if part.second_order]
+    refuse(
+        bool(second) and config.precision == "bfloat16",
+        f"{', '.join(second)}: gradients of gradients lose too much in bfloat16: take --precision float32",
+    )
+
+    # classes
+    refuse(
+        len({semi_supervised, classifies, config.labels_per_class > 0}) == 2
+        or semi_supervised
+        and not images,
+        "SemiSupervised, --labels-per-class and the networks improved-dense or improved-conv go together, on "
+        "labelled images: take --recipe semi-supervised",
+    )
+    refuse(
+        semi_supervised and has(penalties.LocalStability),
+        "LocalStability differentiates D's whole loss in G's turn, and SemiSupervised has labels in D's turn "
+        "only: leave one out",
+    )
+    extras = (config.minibatch_discrimination, config.autoencoder, config.d_noise, config.d_dropout)
+    refuse(
+        classifies and any(extras),
+        f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
+    )
+
+    # what the networks have
+    refuse(
+        config.autoencoder and config.minibatch_discrimination,
+        "an autoencoder has no score layer for minibatch discrimination, and the pulling-away term of "
+        "EnergyBased does the same work: leave it out",
+    )
+    refuse(
+        config.autoencoder and images and config.norm_d not in ("batch", "none"),
+        f"the autoencoder has no {config.norm_d} norm: take --norm-d batch or none",
+    )
+    refuse(
+        bool(config.d_noise) and (config.autoencoder or images and config.network == "face2015"),
+        "this D has no noise layers: leave --d-noise out",
+    )
+    refuse(config.autoencoder and bool(config.d_dropout), "an autoencoder has no dropout: leave it out")
+    refuse(energy and config.batch_size == 1, "EnergyBased compares the samples of a batch: take 2 or more")
+
+
+def name(technique: object) -> str:
+    return type(technique).__name__

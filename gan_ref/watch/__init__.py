@@ -1,0 +1,1 @@
+"""What a person sees while a run trains: progress, curves, pictures, a film, the best checkpoint."""

@@ -1,0 +1,107 @@
+"""The line of progress on the terminal, and metrics.jsonl with its curves."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from gan_ref.files import write_atomically
+from gan_ref.watch.curves import draw_curves
+
+
+class Progress:
+    """Logs rounds to metrics.jsonl and to the terminal, where a sample is called a ``unit``. A context
+    manager.
+    """
+
+    def __init__(self, folder: Path, start: int, steps: int, batch_size: int, unit: str = "images"):
+        self.folder, self.batch_size, self.unit = folder, batch_size, unit
+        self.rows = read_rows(folder / "metrics.jsonl", start)
+        self.file = open(folder / "metrics.jsonl", "a", encoding="utf-8")
+        self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, disable=None)
+        self.step, self.steps = start, steps
+        self.last = (start, time.perf_counter())
+        self.scores: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+        self.file.close()
+
+    def advance(self, step: int) -> None:
+        self.step = step
+        self.bar.update()
+
+    def log(self, values: dict[str, float], real_scores: Tensor, fake_scores: Tensor) -> None:
+        """Write one line to metrics.jsonl and one of progress."""
+        then, now = self.last, time.perf_counter()
+        rate = (self.step - then[0]) * self.batch_size / max(now - then[1], 1e-9)
+        self.last = (self.step, now)
+        row: dict[str, Any] = {"step": self.step, **values, "images_per_second": round(rate, 1)}
+        self.rows.append(row)
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        self.scores = (real_scores.detach().float().cpu().numpy(), fake_scores.detach().float().cpu().numpy())
+        shown = "D {d_loss:.3f}  G {g_loss:.3f}  D(real) {d_real:.2f}  D(fake) {d_fake:.2f}".format(**values)
+        shown += f"  {rate:.0f} {self.unit}/s"
+        if self.bar.disable:
+            left = (self.steps - self.step) * self.batch_size / rate
+            print(f"step {self.step}/{self.steps}  {shown}  {clock(left)} left", flush=True)
+        else:
+            self.bar.set_postfix_str(shown)
+
+    def say(self, line: str) -> None:
+        """Print a line above the progress bar."""
+        with self.bar.external_write_mode(sys.stdout):
+            print(line, flush=True)
+
+    def draw_curves(self) -> None:
+        if self.rows:
+            draw_curves(self.rows, self.scores, self.folder / "curves.png")
+
+
+def read_rows(path: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl up to ``step``.
+
+    Later rows belong to a run that died past its checkpoint. They go, and so does everything from the first
+    damaged line on. The file is rewritten only if something had to go.
+    """
+    if not path.exists():
+        return []
+    lines, rows = path.read_bytes().splitlines(keepends=True), []
+    for line in lines:
+        row = parse_row(line)
+        if row is None or row["step"] > step:
+            break
+        rows.append(row)
+    if len(rows) < len(lines):
+        with write_atomically(path) as part:
+            part.write_bytes(b"".join(lines[: len(rows)]))
+    return rows
+
+
+def parse_row(line: bytes | str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None if it is cut off, damaged or not a row of numbers."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
+    return row if numbers and type(row.get("step")) is int and math.isfinite(row["step"]) else None
+
+
+def clock(seconds: float) -> str:
+    """3725 → 1:02:05."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
