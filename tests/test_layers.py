@@ -20,6 +20,7 @@ from gan_ref.layers import (
     WeightNormLinear,
     batch_norm,
     data_dependent_init,
+    measure_statistics,
     reference_pass,
     seed_noise,
     set_reference,
@@ -313,6 +314,22 @@ def test_decay_is_the_share_of_the_old_running_value():
     layer(torch.full((4, 2, 3, 3), 5.0))
     assert torch.allclose(layer.running_mean, torch.full((2,), 0.1 * 5))
     assert torch.allclose(layer.running_var, torch.full((2,), 0.9 * 1))
+
+
+def test_measured_statistics_are_the_means_over_the_batches_and_nothing_else_changes():
+    net = nn.Sequential(batch_norm(3), nn.Conv2d(3, 2, 1), batch_norm(2)).eval()
+    batches = [torch.randn(8, 3, 4, 4) * k + k for k in (1, 2, 3)]
+    before = [p.clone() for p in net.parameters()]
+    measure_statistics(net, batches)
+    assert torch.allclose(net[0].running_mean, torch.stack([b.mean((0, 2, 3)) for b in batches]).mean(0))
+    assert torch.allclose(net[0].running_var, torch.stack([b.var((0, 2, 3)) for b in batches]).mean(0))
+    hidden = [net[1](F.batch_norm(b, None, None, net[0].weight, net[0].bias, training=True)) for b in batches]
+    assert torch.allclose(
+        net[2].running_mean, torch.stack([h.mean((0, 2, 3)) for h in hidden]).mean(0), atol=1e-6
+    )
+    assert not any(module.training for module in net.modules()) and net[0].momentum == pytest.approx(0.1)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+    measure_statistics(nn.Linear(2, 2), [torch.ones(1, 5)])  # of a wrong size: a pass would fail
 
 
 @pytest.mark.parametrize("layer", [GaussianNoise(0.5), Dropout(0.3), SpatialDropout(0.3)])

@@ -12,7 +12,7 @@ All are ordinary modules. They work in any network, under torch.compile, functio
 penalties.
 """
 
-from gan_ref.layers.batch_norm import SyncBatchNorm, batch_norm, synchronise_batch_norm
+from gan_ref.layers.batch_norm import SyncBatchNorm, batch_norm, measure_statistics, synchronise_batch_norm
 from gan_ref.layers.ends import FromLatent, flatten
 from gan_ref.layers.minibatch_discrimination import MinibatchDiscrimination
 from gan_ref.layers.noise import Dropout, GaussianNoise, SpatialDropout, seed_noise
@@ -34,6 +34,7 @@ __all__ = [
     "batch_norm",
     "data_dependent_init",
     "flatten",
+    "measure_statistics",
     "reference_pass",
     "seed_noise",
     "set_reference",

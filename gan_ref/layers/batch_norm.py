@@ -4,6 +4,8 @@ processes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -62,3 +64,25 @@ def synchronise_batch_norm(network: nn.Module) -> None:
             setattr(network, name, norm)
         else:
             synchronise_batch_norm(module)
+
+
+@torch.no_grad()
+def measure_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of the network's batch norms to their means over these batches.
+
+    An average of weights needs this, because the average of the running statistics belongs to other weights.
+    Without batch norms nothing is computed.
+    """
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    if not norms:
+        return
+    before = [(norm.momentum, norm.training) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # PyTorch's way to ask for the plain mean over batches
+        norm.train()
+    for batch in batches:
+        network(batch)
+    for norm, (momentum, training) in zip(norms, before):
+        norm.momentum = momentum
+        norm.train(training)
