@@ -1,6 +1,4 @@
-"""What a run is made of, what of it a checkpoint holds, and how the settings that are left open are
-chosen.
-"""
+"""What a run is made of, what of it a checkpoint holds, and how settings that are left open are chosen."""
 
 from __future__ import annotations
 
@@ -139,7 +137,7 @@ class Run:
             raise UserError("the checkpoint's random state is damaged") from error
         reference = state["reference"]
         self.game.reference = Batch(reference["real"].to(self.device), None, reference["z"].to(self.device))
-        self.game.round = state["step"]
+        self.game.round, self._measured_in = state["step"], -1
 
 
 def open_batches(config: Config, dataset: Dataset) -> Batches | PartlyLabelled:

@@ -12,13 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_ref import distributed
-from gan_ref.techniques.game import Turn
+from gan_ref.techniques.game import Balance, Turn
 
 
-class Fixed(nn.Module):
+class Fixed(nn.Module, Balance):
     """k_D steps of D, then k_G steps of G, each round (Goodfellow et al. 2014, Algorithm 1, with k_G = 1)."""
-
-    changes_each_round = ""
 
     def __init__(self, d_steps: int = 1, g_steps: int = 1):
         super().__init__()
@@ -27,11 +25,9 @@ class Fixed(nn.Module):
         self.d_steps, self.g_steps = d_steps, g_steps
 
     def steps(self, round: int) -> tuple[int, int]:
-        """How often each player moves in this round, (k_D, k_G)."""
         return self.d_steps, self.g_steps
 
     def who_moves(self, d: Turn) -> tuple[bool, bool]:
-        """(D moves, G moves), decided from D's evaluation ``d``."""
         return True, True
 
 

@@ -13,14 +13,12 @@ from torch import Tensor, nn
 
 from gan_ref import distributed
 from gan_ref.techniques import differentiable_optimizers
-from gan_ref.techniques.game import Batch, Game, Turn
+from gan_ref.techniques.game import Batch, Game, Turn, UpdateRule
 from gan_ref.techniques.numerics import squared_norm
 
 
-class Alternating(nn.Module):
+class Alternating(nn.Module, UpdateRule):
     """D's steps, then G's against the new D (Goodfellow et al. 2014, Algorithm 1)."""
-
-    second_order = False
 
     def batches(self, game: Game) -> int:
         """One for each step of D; G's first step reuses the last of them, and each further step takes one
@@ -46,13 +44,11 @@ class Alternating(nn.Module):
         return d, g
 
 
-class Simultaneous(nn.Module):
+class Simultaneous(nn.Module, UpdateRule):
     """Both gradients at the same point, then both steps (Mescheder et al. 2017, Algorithm 1).
 
     The theory of the dynamics of GANs speaks of this game.
     """
-
-    second_order = False
 
     def batches(self, game: Game) -> int:
         return 1
@@ -112,7 +108,7 @@ class Unrolled(Simultaneous):
         return dict(zip(own, weights)) | buffers
 
 
-class Consensus(nn.Module):
+class Consensus(nn.Module, UpdateRule):
     """Both players also descend ½γ‖v‖², and so look for agreement (Mescheder et al. 2017, Algorithm 2).
 
     With v = (∇_{θ_G} L_G, ∇_{θ_D} L_D) and v' its Jacobian, both step at once along v + γ·v'ᵀv (γ = 10 in
