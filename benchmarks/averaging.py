@@ -2,7 +2,7 @@
 
     python benchmarks/averaging.py [--seeds 3] [--steps 2500] [--out FILE] [train.py's flags]
 
-For each seed it plays a run of the default recipe, and measures 4,000 samples of both.
+For each seed it plays a run of the recipe dcgan, and measures 4,000 samples of both.
 """
 
 from __future__ import annotations

@@ -44,10 +44,10 @@ def adam(lr: float, beta1: float = 0.0, beta2: float = 0.9) -> dict[str, Any]:
 
 HINGE: dict[str, Any] = {"objective": "Hinge", "norm_d": "spectral"}
 SETTINGS: dict[str, dict[str, Any]] = {
+    "baseline": recipes.settings("baseline"),
     "dcgan": recipes.settings("dcgan"),
     "smoothing": recipes.settings("label-smoothing"),
     "hinge-4e-4": HINGE | adam(4e-4),
-    "hinge-8e-4": HINGE | adam(8e-4),
     "hinge-16e-4": HINGE | adam(16e-4),
     "hinge-8e-4-beta-0.99": HINGE | adam(8e-4, 0.0, 0.99),
     "hinge-8e-4-two-steps": HINGE | adam(8e-4) | {"balance": "Fixed(d_steps=2)"},

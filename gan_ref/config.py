@@ -50,9 +50,7 @@ class Config:
     data: str = _setting(
         "first", "faces", "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10"
     )
-    recipe: str = _setting(
-        "first", "dcgan", "a named set of settings (--recipes lists them); flags win over it"
-    )
+    recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
     image_size: int = _setting("first", None, "side of the images, a power of two from 16 to 256", low=1)
     width: int = _setting("first", None, "filters of the layer beside the image", low=1, high=1024)
     steps: int = _setting("first", None, "rounds to play", low=1, high=10**9)

@@ -32,7 +32,13 @@ def _rmsprop(lr: float, decay: float) -> dict[str, Any]:
 _FACE_2015 = {"network": "face2015", "latent_dim": 512, "norm_d": "none", "d_dropout": 0.2}
 _FACE_2015 |= _rmsprop(1e-3, 0.9)
 
+DEFAULT = "baseline"  # of train.py
 RECIPES: dict[str, Recipe] = {
+    "baseline": Recipe(
+        "the default: a DCGAN with the hinge loss, spectral norm in D and four times the rate",
+        "after Miyato et al. 2018",
+        {"objective": "Hinge", "norm_d": "spectral"} | _adam(8e-4, 0.0, 0.9),
+    ),
     "dcgan": Recipe(
         "the deep convolutional GAN, with its published settings", "Radford et al. 2016", _adam(2e-4, 0.5)
     ),

@@ -45,6 +45,7 @@ ALL = (nn.BatchNorm2d, *VIRTUAL, layers.WeightNormConv2d, layers.SpectralNorm, l
        layers.MinibatchDiscrimination, nn.Upsample, nn.MaxPool2d, nn.ConvTranspose2d)  # fmt: skip
 
 PAPERS = {
+    "baseline": Published("Hinge", ADAM, (8e-4, 8e-4), (0.0, 0.9), "DG", (layers.SpectralNorm,)),
     "dcgan": Published(),
     "face-2015-bn": Published(**FACE_2015, d_layers=(*POOLED, nn.BatchNorm2d)),
     "face-2015-margin": Published("NonSaturating Margin", **FACE_2015, steps="", d_layers=POOLED),

@@ -20,15 +20,8 @@ from gan_ref.commands.command_line import Parser, command
 from gan_ref.config import Config, add_arguments, flag
 from gan_ref.errors import UserError
 
-MAY_CHANGE = (
-    "steps",
-    "log_every",
-    "sample_every",
-    "checkpoint_every",
-    "walk",
-    "device",
-    "cuda_graph",
-)  # on --resume
+# settings that may change on --resume
+MAY_CHANGE = ("steps", "log_every", "sample_every", "checkpoint_every", "walk", "device", "cuda_graph")
 
 
 def arguments() -> Parser:
@@ -36,7 +29,7 @@ def arguments() -> Parser:
         prog="train.py",
         usage="train.py [--data SOURCE] [--recipe NAME] [any of the settings below]",
         description="Train a GAN on built-in faces or on your own images, and leave a run folder. "
-        "Without flags it trains a DCGAN on faces.",
+        "Without flags it trains on faces.",
         epilog="Transparent images are laid over white.",
     )
     parser.add_argument("--out", metavar="DIR", help="the run folder [runs/RECIPE-DATA-N]")
@@ -68,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def begin_run(out: str | None, given: dict[str, Any]) -> int:
     """Train a new run, with the recipe's settings and the flags over them."""
-    name = given.get("recipe", Config.recipe)
+    name = given.get("recipe", recipes.DEFAULT)
     config = Config(**{**recipes.settings(name), "recipe": name, **given})
     folder = Path(out) if out else next_free_folder(config)
     if (folder / "checkpoint.pt").exists():

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from gan_ref.config import Config
 from gan_ref.errors import UserError
-from gan_ref.layers import set_reference
+from gan_ref.layers import reference_pass
 from gan_ref.networks import build_discriminator, build_generator
 
 MOMENTS = {"adam": 2, "rmsprop": 1, "sgd": 1}  # numbers that an optimizer remembers of each weight
@@ -25,7 +25,10 @@ class _WithoutDraws(TorchFunctionMode):
     """Leaves initial weights undrawn: drawing them on the meta device costs two seconds of imports."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
+        words = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "kaiming_normal_"):  # of nn.init, or of a tensor
+            return args[0] if args else words["tensor"]
+        return func(*args, **words)
 
 
 @contextmanager
@@ -67,7 +70,8 @@ def training_bytes(config: Config, shape: tuple[int, ...], classes: int = 0) -> 
             for layer in network.modules():
                 if not any(True for _ in layer.children()):
                     layer.register_forward_hook(count)
-            set_reference(network.eval(), x)  # a pass in which virtual batch norm needs no reference yet
+            with reference_pass(network.eval()):  # in which virtual batch norm needs no reference
+                network(x)
     return 4 * (weights + activations * config.batch_size // 2)
 
 
