@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref.config import Config
+from gan_ref.data.dataset import require_image_size
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import PassingTrouble, UserError
 from gan_ref.files import read_tensors, write_atomically
 from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.networks.size import shapes_only
 
 FORMAT = 2
 FIELDS: dict[str, type] = {
@@ -91,6 +93,8 @@ def load(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: field 'step' is not a number of rounds; the file is damaged")
     config = state["config"] = Config.from_dict(state["config"], source=str(path))
     shape = [2] if config.data in MIXTURES else [config.channels, config.image_size, config.image_size]
+    if not all(type(n) is int for n in state["shape"]) or not all(type(c) is str for c in state["classes"]):
+        raise UserError(f"{path}: field 'shape' or 'classes' has the wrong type; the file is damaged")
     if state["shape"] != shape or None in (
         *shape,
         config.width,
@@ -99,6 +103,11 @@ def load(path: str | Path) -> dict[str, Any]:
         config.steps,
     ):
         raise UserError(f"{path}: its settings contradict the shape of its samples; the file is damaged")
+    if len(shape) == 3:
+        require_image_size(shape[1])
+    with shapes_only():  # a file's settings do not decide how much memory is taken
+        fresh = build_generator(config, tuple(shape)).state_dict()
+    require_like(state["average"], fresh, "averaged G")
     return state
 
 
@@ -115,6 +124,8 @@ def require_like(value: Any, fresh: Any, what: str) -> None:
             require_like(value[name], fresh[name], what)
     elif isinstance(fresh, Tensor):
         if not isinstance(value, Tensor) or (value.shape, value.dtype) != (fresh.shape, fresh.dtype):
+            raise damaged(what)
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise damaged(what)
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(
@@ -133,6 +144,10 @@ def restore(target: Any, state: Any, what: str) -> None:
     try:
         if isinstance(target, torch.optim.Optimizer):
             _require_memory_like(target, state, what)
+            state = {
+                **state,
+                "param_groups": target.state_dict()["param_groups"],
+            }  # equal, but 0 is not False
         else:
             require_like(state, target.state_dict(), what)
         target.load_state_dict(state)
@@ -151,6 +166,7 @@ def _require_memory_like(optimizer: torch.optim.Optimizer, state: Any, what: str
         not isinstance(state, dict)
         or state.keys() != fresh.keys()
         or state["param_groups"] != fresh["param_groups"]
+        or not isinstance(state["state"], dict)
     ):
         raise damaged(what)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -184,7 +200,7 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Load
     state = load(path)
     config, shape = state["config"], tuple(state["shape"])
     module = build_generator(config, shape)
-    restore(module, state["average"], "generator")
+    restore(module, state["average"], "averaged G")
     module.requires_grad_(False).eval()
     device = torch.device(device)
     return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device)

@@ -18,6 +18,7 @@ from gan_ref.errors import UserError
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.layers import measure_statistics, seed_noise, set_reference, synchronise_batch_norm
 from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.networks.size import require_memory
 from gan_ref.seeds import mix_seed
 from gan_ref.techniques import build
 from gan_ref.techniques.averaging import Average
@@ -201,6 +202,7 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     channels = None if points else dataset.shape[0]
     config = config.replace(channels=channels, d_width=config.d_width or config.width)
     refuse_contradictions(config, dataset.shape)
+    require_memory(config, dataset.shape, len(dataset.classes) if config.labels_per_class else 0)
     return config, dataset
 
 

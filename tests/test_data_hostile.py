@@ -279,6 +279,12 @@ def test_a_damaged_member_is_skipped_and_named(tmp_path):
     assert len(data) == 1 and data.skipped[0].startswith("a.png")
 
 
+def test_a_member_without_a_name_is_passed_over(tmp_path):
+    path = write_zip(tmp_path / "nameless.zip", {"a.png": picture("PNG"), "b.png": picture("PNG")})
+    path.write_bytes(path.read_bytes().replace(b"b.png", b"\0.png"))
+    assert len(open_dataset(str(path))) == 1
+
+
 def test_an_archive_without_images_is_an_error(tmp_path):
     members = {"a.txt": b"text", "__MACOSX/b.png": b"", "dir.png/": b""}
     refused(write_zip(tmp_path / "texts.zip", members), "no image")

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from runs import run_of
 from toys import same
 
 from gan_ref import checkpoint
@@ -21,6 +23,7 @@ from gan_ref.commands.train import main
 from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.files import lock
+from gan_ref.networks.size import training_bytes
 from gan_ref.watch.curves import draw_curves
 from gan_ref.watch.progress import read_rows
 
@@ -353,3 +356,168 @@ def test_curves_are_drawn_from_any_number_of_rows(tmp_path, count):
     some = [{"step": k, **dict.fromkeys(names, 0.5)} for k in range(count)]
     draw_curves(some, None, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size[0] > 600
+
+
+@pytest.mark.full
+def test_rows_of_a_player_that_waited_are_the_same_after_a_resume(images, tmp_path):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    options = "--recipe face-2015-margin --balance Margin(margin=0.45)".split()
+    options += "--log-every 1 --sample-every 1000".split()
+    assert play(images, whole, 16, *options) == 0
+    for steps in (11, 12, 16):
+        command = ["--resume", str(halves), "--steps", str(steps)]
+        assert (main(command) if steps > 11 else play(images, halves, steps, *options)) == 0
+    assert rows(whole) == rows(halves)
+    assert any("d_norm_first" not in row or "g_norm_first" not in row for row in rows(whole))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"[" * 5000, b"\xff\xfe", b'{"step": 3, "d_loss": "low"}', b'{"step": 1e999}', b'{"step": null}', b"[3]",
+     b"\0", b'{"step": ' + b"9" * 5000 + b"}"],
+)  # fmt: skip
+def test_a_damaged_line_of_metrics_goes_with_all_behind_it(tmp_path, bad):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + bad + b'\n{"step": 2}\n')
+    assert read_rows(path, 10) == [{"step": 1}] and path.read_bytes() == b'{"step": 1}\n'
+
+
+# ---------------------------------------------------------------- too large
+
+
+@pytest.mark.parametrize("flags", ["--image-size 256 --width 1024", "--batch-size 65536 --image-size 128"])
+def test_a_run_that_does_not_fit_is_refused_before_it_takes_memory(
+    images, tmp_path, capsys, monkeypatch, flags
+):
+    monkeypatch.setattr("gan_ref.networks.size.free_bytes", lambda device: 8 * 10**9)
+    assert main(["--data", images, "--out", str(tmp_path / "run"), *flags.split()]) == 2
+    said = capsys.readouterr().err
+    assert "8.0 GB are free" in said and "lower --width" in said and said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "recipe", ["baseline", "dcgan", "improved", "face-2015-l2", "semi-supervised", "wgan-gp"]
+)
+def test_the_memory_of_weights_is_foreseen_exactly(recipe):
+    run = run_of(recipe, "faces", width=24, batch_size=1)
+    game, classes = run.game, len(run.dataset.classes) if run.config.labels_per_class else 0
+    g, d = (sum(p.numel() for p in player.module.parameters()) for player in (game.g, game.d))
+    one, two = (
+        training_bytes(run.config.replace(batch_size=size), run.dataset.shape, classes) for size in (1, 2)
+    )
+    moments = {"adam": 2, "rmsprop": 1}[run.config.optimizer]  # beside weight and gradient, and the average
+    assert 2 * one - two == 4 * ((3 + moments) * g + (2 + moments + (classes > 0)) * d)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 B."),
+     RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")],
+)  # fmt: skip
+def test_memory_that_runs_out_is_one_line(images, tmp_path, capsys, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("gan_ref.loop.train", fail)
+    assert play(images, tmp_path / "run", 3) == 3
+    said = capsys.readouterr().err
+    assert "not enough memory" in said and said.count("\n") == 1
+
+
+def test_a_checkpoint_whose_settings_lie_takes_no_memory(finished, tmp_path, capsys):
+    content = torch.load(finished / "checkpoint.pt", weights_only=True)
+    content["config"].update(width=1024, image_size=256, steps=10)
+    content["shape"] = [3, 256, 256]
+    torch.save(content, tmp_path / "checkpoint.pt")
+    began = time.perf_counter()
+    assert "averaged G" in refused(tmp_path / "checkpoint.pt", capsys)
+    assert time.perf_counter() - began < 5  # to draw these weights takes minutes
+
+
+# ---------------------------------------------------------------- what once crashed
+
+
+def memory_of(field: str, value) -> Callable[[dict], None]:
+    def change(content: dict) -> None:
+        for player in ("g_optimizer", "d_optimizer"):
+            for memory in content[player]["state"].values():
+                memory[field] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        memory_of("exp_avg", torch.zeros(3)),  # a fused step read past its end: SIGSEGV
+        memory_of("exp_avg", None),
+        memory_of("step", torch.tensor(float("nan"))),
+        lambda c: c["g_optimizer"].update(state="text"),
+        lambda c: c["g_optimizer"]["param_groups"][0].update(lr="fast"),
+        lambda c: c["g_optimizer"]["param_groups"][0].update(betas=(0.5,)),
+        lambda c: c["g_optimizer"]["param_groups"][0].update(amsgrad=True),
+        lambda c: c["batches"].update(drawn=-5),
+        lambda c: c["batches"].update(drawn=10**30),
+        lambda c: c["reference"].update(real=torch.zeros(3, 1, 1)),
+        lambda c: c.update(shape=[3, 1, 1]),
+        lambda c: c.update(shape=[torch.zeros(2), 16, 16]),
+        lambda c: c.update(classes=[torch.zeros(2), "b"]),
+        lambda c: c["average"].update(dict.fromkeys(list(c["average"])[:1], torch.zeros(3).to_sparse())),
+        lambda c: c["average"].update({k: v / 0 for k, v in c["average"].items() if v.is_floating_point()}),
+        lambda c: c["average"].update({k: v.to("meta") for k, v in c["average"].items()}),
+        lambda c: c.update(rng=torch.zeros(3, dtype=torch.uint8)),
+    ],
+)  # fmt: skip
+def test_fields_that_once_crashed_are_refused(finished, tmp_path, capsys, change):
+    content = torch.load(finished / "checkpoint.pt", weights_only=True)
+    content["config"]["steps"] = 10
+    change(content)
+    torch.save(content, tmp_path / "checkpoint.pt")
+    refused(tmp_path / "checkpoint.pt", capsys)
+
+
+def test_an_optimizer_s_settings_are_the_run_s_own(finished, tmp_path):
+    """0 equals False, but a fused step takes no 0 for it."""
+    content = torch.load(finished / "checkpoint.pt", weights_only=True)
+    content["g_optimizer"]["param_groups"][0]["amsgrad"] = 0
+    torch.save(content, tmp_path / "checkpoint.pt")
+    assert main(["--resume", str(tmp_path), "--steps", "4"]) == 0
+
+
+# ---------------------------------------------------------------- names and streams
+
+
+@pytest.mark.parametrize("name", ["n" * 250, "n/" * 3000, "ü" * 125])
+def test_a_name_that_is_too_long_is_named(images, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--data", images, "--out", name, "--steps", "3", *SMALL]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --out") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_a_checkpoint_are_shown_without_control_characters(finished, tmp_path, capsys):
+    content = torch.load(finished / "checkpoint.pt", weights_only=True)
+    content["config"]["recipe"] = "\x1b[31mred\udcff"
+    torch.save(content, tmp_path / "checkpoint.pt")
+    assert main(["--resume", str(tmp_path), "--steps", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "red" in said and "\x1b" not in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "streams", ["2>&-", ">&- 2>&-", "| head -1", "2>&1 | head -1", "2>/dev/full >/dev/full"]
+)
+def test_a_run_outlives_those_who_read_its_output(tmp_path, streams):
+    if "/dev/full" in streams and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    program = (
+        f"{sys.executable} -m gan_ref train --data ring8 --steps 30 --log-every 1 --width 8 --device cpu"
+    )
+    shell = ["bash", "-o", "pipefail", "-c", f"{program} --no-walk --out '{tmp_path / 'run'}' {streams}"]
+    ended = subprocess.run(shell, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0 and ended.stderr == ""
+    assert state(tmp_path / "run")["step"] == 30 and len(rows(tmp_path / "run")) == 30

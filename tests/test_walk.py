@@ -299,6 +299,8 @@ def test_dimensions_mean_a_dimension_path_with_a_row_each(tmp_path, monkeypatch,
     "options, says",
     [
         (["--out", "a.avi"], "must end in .gif or .mp4"),
+        (["--out", "n" * 250 + ".gif"], "--out nnn"),
+        (["--grid", "32x32", "--frames", "9999", "--keyframes", "9999"], "over 1 GB: lower --grid"),
         (["--frames", "1"], "--frames must be from 2"),
         (["--frames", "-5"], "--frames must be from 2"),
         (["--frames", "10000000"], "--frames must be from 2"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from gan_ref import recipes
-from gan_ref.commands.command_line import Parser, command
+from gan_ref.commands.command_line import Lasting, Parser, command, require_names
 from gan_ref.config import Config, add_arguments, flag
-from gan_ref.errors import UserError
+from gan_ref.errors import UserError, printable
 
 # settings that may change on --resume
 MAY_CHANGE = ("steps", "log_every", "sample_every", "checkpoint_every", "walk", "device", "cuda_graph")
@@ -55,15 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         from gan_ref.distributed import join_processes
 
         processes = join_processes()
-    with processes:
-        return resume_run(resume, out, given) if resume else begin_run(out, given)
+    with processes:  # which silences all but the first process, so what they print with is chosen inside
+        with redirect_stdout(Lasting(sys.stdout)), redirect_stderr(Lasting(sys.stderr)):  # type: ignore[type-var]
+            return resume_run(resume, out, given) if resume else begin_run(out, given)
 
 
 def begin_run(out: str | None, given: dict[str, Any]) -> int:
     """Train a new run, with the recipe's settings and the flags over them."""
     name = given.get("recipe", recipes.DEFAULT)
     config = Config(**{**recipes.settings(name), "recipe": name, **given})
-    folder = Path(out) if out else next_free_folder(config)
+    folder = require_names(out) if out else next_free_folder(config)
     if (folder / "checkpoint.pt").exists():
         choice = f"--resume {folder} goes on with it, and another --out begins a new one"
         raise UserError(f"{folder} already holds a run: {choice}")
@@ -136,11 +138,11 @@ def introduce(config: Config, dataset: Any, folder: Path, state: dict[str, Any] 
         " (change with --image-size, --width, --steps, --batch-size)",
         f"results in {folder}; Ctrl-C stops the run and keeps them",
     ]
-    return "\n".join(filter(None, [dataset.notice(), *lines]))
+    return "\n".join(map(printable, filter(None, [dataset.notice(), *lines])))
 
 
 def next_free_folder(config: Config) -> Path:
     """runs/RECIPE-DATA-1, or the first such number that is free."""
     stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(config.data).stem or "data")
-    names = (f"{config.recipe}-{stem[:100]}-{n}" for n in range(1, 10**6))
+    names = (f"{config.recipe}-{stem[:50]}-{n}" for n in range(1, 10**6))
     return next(folder for name in names if not (folder := Path("runs") / name).exists())

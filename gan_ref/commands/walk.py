@@ -67,6 +67,10 @@ def render(
     require_range("--grid, its number of walks,", rows * columns, 1, MAX_WALKS)
     if path in ("slerp", "linear"):
         require_range("--keyframes", keyframes, 2, min(frames, 10_000))
+        if rows * columns * keyframes * latent_dim > 1 << 27:
+            raise UserError(
+                "so many walks through so many keyframes take over 1 GB: lower --grid or --keyframes"
+            )
     if path == "dimension":
         if not dimension:
             raise UserError(f"--path dimension: say which, --dimension 0 to {latent_dim - 1}")

@@ -151,7 +151,7 @@ def list_archive(path: Path) -> tuple[list[File], list[str]]:
     for number, member in enumerate(read_untrusted(path, load, "a readable .zip")):
         parts = member.filename.replace("\\", "/").split("/")
         name = "/".join(part for part in parts if part not in ("", ".", ".."))
-        if not member.is_dir() and is_image_name(name) and "__MACOSX" not in name.split("/"):
+        if parts[-1] and is_image_name(name) and "__MACOSX" not in name.split("/"):
             if member.flag_bits & 1:
                 left_out.append(f"{printable(name)}: encrypted")
             else:

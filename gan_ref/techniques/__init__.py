@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import warnings
 from typing import Any
 
 from torch import nn
@@ -35,7 +36,9 @@ def build(kind: str, spec: str) -> Any:
     or a checkpoint can name a technique and do nothing else. Raises UserError for any other line.
     """
     try:
-        call = ast.parse(spec.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the parser's own words, before it refuses the line
+            call = ast.parse(spec.strip(), mode="eval").body
         if isinstance(call, ast.Name):
             name, arguments = call.id, {}
         elif isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args:
@@ -57,6 +60,8 @@ def build(kind: str, spec: str) -> Any:
         expected = type(defaults[word])
         if type(value) is not expected and not (expected is float and type(value) is int):
             raise UserError(f"{name}: {word}={value!r} is not of the kind of its default, {defaults[word]!r}")
+        if word.endswith("steps") and value > 10_000:
+            raise UserError(f"{name}: {word} must be at most 10000, since each round plays them all")
         if not abs(value) < 1e18:  # infinity and NaN are written as literals too: 1e999 − 1e999
             raise UserError(f"{name}: {word} must be an ordinary number")
     try:
