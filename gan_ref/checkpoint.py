@@ -144,10 +144,8 @@ def restore(target: Any, state: Any, what: str) -> None:
     try:
         if isinstance(target, torch.optim.Optimizer):
             _require_memory_like(target, state, what)
-            state = {
-                **state,
-                "param_groups": target.state_dict()["param_groups"],
-            }  # equal, but 0 is not False
+            groups = target.state_dict()["param_groups"]  # equal to the file's, where 0 may stand for False
+            state = {**state, "param_groups": groups}
         else:
             require_like(state, target.state_dict(), what)
         target.load_state_dict(state)
@@ -200,7 +198,7 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Load
     state = load(path)
     config, shape = state["config"], tuple(state["shape"])
     module = build_generator(config, shape)
-    restore(module, state["average"], "averaged G")
+    module.load_state_dict(state["average"])  # which load has held against this G
     module.requires_grad_(False).eval()
     device = torch.device(device)
     return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device)

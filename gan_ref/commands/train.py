@@ -93,9 +93,8 @@ def resume_run(resume: str, out: str | None, given: dict[str, Any]) -> int:
 
 
 def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
-    from gan_ref.checkpoint import (
-        load_generator,
-    )  # torch loads here, so that --help and mistakes answer at once
+    # torch loads here, so that --help and mistakes answer at once
+    from gan_ref.checkpoint import load_generator
     from gan_ref.commands import walk
     from gan_ref.cuda_graph import NotRecorded
     from gan_ref.distributed import rank
