@@ -91,7 +91,7 @@ class Tutorial:
     def __init__(self, settings: dict[str, Any], seed: int, device: str):
         config, dataset = choose_settings(Config(seed=seed, device=device))
         torch.manual_seed(seed)
-        self.g, self.d = (network.to(device) for network in plain_networks(config.image_size, config.width))
+        self.g, self.d = (network.to(device) for network in plain_networks(dataset.shape[1], config.width))
         for network in (self.g, self.d):
             for layer in network.modules():
                 if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref.config import Config
-from gan_ref.data.dataset import require_image_size
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import PassingTrouble, UserError
 from gan_ref.files import read_tensors, write_atomically
 from gan_ref.networks import build_discriminator, build_generator
 from gan_ref.networks.size import shapes_only
+from gan_ref.shapes import sides
 
 FORMAT = 2
 FIELDS: dict[str, type] = {
@@ -92,7 +92,7 @@ def load(path: str | Path) -> dict[str, Any]:
     if not 0 <= state["step"] <= 10**9:
         raise UserError(f"{path}: field 'step' is not a number of rounds; the file is damaged")
     config = state["config"] = Config.from_dict(state["config"], source=str(path))
-    shape = [2] if config.data in MIXTURES else [config.channels, config.image_size, config.image_size]
+    shape = [2] if config.data in MIXTURES else [config.channels, *sides(config.image_size or 0)]
     if not all(type(n) is int for n in state["shape"]) or not all(type(c) is str for c in state["classes"]):
         raise UserError(f"{path}: field 'shape' or 'classes' has the wrong type; the file is damaged")
     if state["shape"] != shape or None in (
@@ -103,8 +103,6 @@ def load(path: str | Path) -> dict[str, Any]:
         config.steps,
     ):
         raise UserError(f"{path}: its settings contradict the shape of its samples; the file is damaged")
-    if len(shape) == 3:
-        require_image_size(shape[1])
     with shapes_only():  # a file's settings do not decide how much memory is taken
         fresh = build_generator(config, tuple(shape)).state_dict()
     require_like(state["average"], fresh, "averaged G")

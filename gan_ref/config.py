@@ -6,11 +6,13 @@ import argparse
 import dataclasses
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gan_ref.devices import DEVICES, HELP
 from gan_ref.errors import UserError
+from gan_ref.shapes import ImageSize, read_image_size
 
 NORMS_OF_D = ("batch", "virtual", "spectral", "weight", "none")
 IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv")
@@ -30,9 +32,12 @@ def _setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    read: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """A field with its help text and its values: low ≤ value ≤ high, or one of choices."""
-    metadata = {"group": group, "help": help, "low": low, "high": high, "choices": choices}
+    """A field with its help text and its values: low ≤ value ≤ high, one of choices, or what ``read`` makes
+    of what is given.
+    """
+    metadata = {"group": group, "help": help, "low": low, "high": high, "choices": choices, "read": read}
     return field(default=default, metadata=metadata)
 
 
@@ -51,7 +56,9 @@ class Config:
         "first", "faces", "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10"
     )
     recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
-    image_size: int = _setting("first", None, "side of the images, a power of two from 16 to 256", low=1)
+    image_size: ImageSize = _setting(
+        "first", None, "side of the images, or height x width as in 96x64, up to 512", read=read_image_size
+    )
     width: int = _setting("first", None, "filters of the layer beside the image", low=1, high=1024)
     steps: int = _setting("first", None, "rounds to play", low=1, high=10**9)
     batch_size: int = _setting("first", None, "samples in a batch", low=1, high=2**16)
@@ -61,7 +68,7 @@ class Config:
     lr_g: float = _setting("first", 2e-4, "G's learning rate", low=0.0, high=10.0)
     lr_d: float = _setting("first", 2e-4, "D's learning rate", low=0.0, high=10.0)
     seed: int = _setting("first", 0, "seed of all random numbers", low=0, high=2**63 - 1)
-    device: str = _setting("first", "auto", "where to train", choices=("auto", "cpu", "cuda"))
+    device: str = _setting("first", "auto", f"where to train; {HELP}", choices=DEVICES)
 
     network: str = _setting("networks", "dcgan", "the image networks", choices=IMAGE_NETWORKS)
     channels: int = _setting("networks", None, "1 for gray images, 3 for colour", low=1, high=3)
@@ -114,8 +121,13 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, kind in TYPES.items():
-            if getattr(self, name) is not None or self.__dataclass_fields__[name].default is not None:
-                _require(name, getattr(self, name), kind, self.__dataclass_fields__[name].metadata)
+            value, setting = getattr(self, name), self.__dataclass_fields__[name]
+            if value is None and setting.default is None:
+                continue
+            if read := setting.metadata["read"]:
+                object.__setattr__(self, name, read(value))
+            else:
+                _require(name, value, kind, setting.metadata)
 
     def replace(self, **changes: Any) -> Config:
         return dataclasses.replace(self, **changes)
@@ -183,6 +195,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options["action"] = argparse.BooleanOptionalAction
         elif typing.get_origin(kind) is tuple:
             options |= {"nargs": "*", "metavar": "NAME"}
+        elif read := setting.metadata["read"]:
+            options |= {"type": read, "metavar": "N|HxW"}
         else:
             options |= {"type": kind, "metavar": {int: "N", float: "X", str: "NAME"}[kind]}
             if setting.metadata["choices"]:

@@ -48,7 +48,7 @@ class Recorder(Protocol):
 def reason_not_to_record(config: Config, game: Game) -> str:
     """Why the rounds of this run are played from Python; "" if they are recorded."""
     if config.device != "cuda":
-        return "a CPU runs them at once"
+        return "only CUDA records them"
     if not config.cuda_graph:
         return "--no-cuda-graph"
     if distributed.world() > 1:

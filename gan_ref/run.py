@@ -14,6 +14,7 @@ from gan_ref.data import Batches, Dataset, open_split
 from gan_ref.data.batches import finish
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.data.partly import PartlyLabelled, hold_out
+from gan_ref.devices import choose_device
 from gan_ref.errors import UserError
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.layers import measure_statistics, seed_noise, set_reference, synchronise_batch_norm
@@ -176,11 +177,9 @@ def build_optimizer(config: Config, module: nn.Module, rate: float) -> torch.opt
 
 def choose_settings(config: Config) -> tuple[Config, Dataset]:
     """Open the data and choose every setting that is None: the complete Config and its Dataset."""
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this torch sees no GPU; leave it out to train on the CPU")
+    device = choose_device(config.device).type
+    if device == "mps" and distributed.world() > 1:
+        raise UserError("Apple's GPU trains in one process: leave torchrun out, or take --device cpu")
     points = config.data in MIXTURES
     for name in ("image_size", "channels") if points else ():
         if getattr(config, name) is not None:
@@ -221,8 +220,10 @@ def choose_precision(config: Config, device: str, points: bool) -> str:
         return config.precision
     if device == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
+    elif device == "cpu":
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        native = False  # on Apple's GPU nobody has measured it
     return "bfloat16" if native and not points and not second_order(config) else "float32"
 
 

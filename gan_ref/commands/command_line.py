@@ -149,12 +149,3 @@ def output_file(out: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
     if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"{path}: cannot write in {existing}")
     return path
-
-
-def choose_device(name: str):
-    """The torch.device to use: ``auto`` is the first GPU if there is one, else the CPU."""
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this torch sees no GPU; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -24,10 +24,11 @@ import numpy as np
 from PIL import Image
 
 from gan_ref import recipes
-from gan_ref.commands.command_line import Parser, choose_device, command, require_range
+from gan_ref.commands.command_line import Parser, command, require_range
 from gan_ref.config import add_arguments
 from gan_ref.data.cache import available_cores
 from gan_ref.data.mixtures import MIXTURES
+from gan_ref.devices import choose_device
 from gan_ref.errors import UserError
 from gan_ref.files import lock, read_untrusted, write_atomically
 from gan_ref.watch.curves import smooth
@@ -275,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipes.settings(name)
     if given.get("data") in MIXTURES and "device" not in given:
         flags, given["device"] = [*flags, "--device", "cpu"], "cpu"  # too small for a GPU to help
-    on_gpu = given.get("device") != "cpu" and choose_device("auto").type == "cuda"
+    on_gpu = given.get("device") != "cpu" and choose_device("auto").type != "cpu"
     jobs = (1 if on_gpu else available_cores()) if ours.jobs is None else ours.jobs
     require_range("--seeds", ours.seeds, 1, 1000)
     require_range("--jobs", jobs, 1, 1000)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from gan_ref.checkpoint import LoadedGenerator, load_discriminator, load_generator
-from gan_ref.commands.command_line import Parser, choose_device, command, output_file, require_range
+from gan_ref.commands.command_line import Parser, command, output_file, require_range
 from gan_ref.data import open_dataset
 from gan_ref.data.mixtures import MIXTURES
+from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.evaluation.inception import load_inception
 from gan_ref.evaluation.metrics import FEWEST, SampleMetrics
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--seed", type=int, default=0, metavar="N", help="seed of the samples [0]")
     add("--inception", nargs="?", const="", metavar="FILE",
         help="use the published Inception network, of the weights in FILE [in torch's cache]")  # fmt: skip
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run [auto]")
+    add("--device", choices=DEVICES, default="auto", help=f"where the networks run; {HELP} [auto]")
     given = parser.parse_args(argv)
     require_range("--samples", given.samples, FEWEST, 1_000_000)
     require_range("--seed", given.seed, 0, 2**63 - 1)

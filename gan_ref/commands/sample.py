@@ -11,8 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gan_ref.checkpoint import load_generator
-from gan_ref.commands.command_line import Parser, choose_device, command, output_file, require_range
+from gan_ref.commands.command_line import Parser, command, output_file, require_range
 from gan_ref.data.mixtures import MIXTURES
+from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.latents.samples import FinishedGenerator, draw_samples, iterate_samples
 from gan_ref.pictures import pages, plane
@@ -91,7 +92,7 @@ def arguments() -> Parser:
     add("--columns", type=int, metavar="K", help="columns of the page [as many as rows]")
     add("--scale", type=int, metavar="K", help="enlarge every pixel to KxK equal ones [1]")
     add("--numbers", action="store_true", help="print its number under each sample")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the generator runs [auto]")
+    add("--device", choices=DEVICES, default="auto", help=f"where the generator runs; {HELP} [auto]")
     return parser
 
 

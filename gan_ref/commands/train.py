@@ -124,15 +124,16 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
 
 def introduce(config: Config, dataset: Any, folder: Path, state: dict[str, Any] | None) -> str:
     """What will be trained, with which settings, and how to change them."""
+    channels, *sides = dataset.shape
     what = f"{len(dataset):,} points" if dataset.points else (
-        f"{len(dataset):,} images, {config.image_size}×{config.image_size}×{config.channels}"
+        f"{len(dataset):,} images, {'×'.join(map(str, (*sides, channels)))}"
     )  # fmt: skip
     begin = "" if state is None else f" from step {state['step']:,}"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     shared = f", shared by {processes} processes" if processes > 1 else ""
     lines = [
         f"{dataset.name}: {what}" + (f", {len(dataset.classes)} classes" if dataset.classes else ""),
-        f"recipe {config.recipe} on the {'GPU' if config.device == 'cuda' else 'CPU'} in {config.precision}: "
+        f"recipe {config.recipe} on the {'CPU' if config.device == 'cpu' else 'GPU'} in {config.precision}: "
         f"width {config.width}, {config.steps:,} steps of {config.batch_size}{shared}{begin}"
         " (change with --image-size, --width, --steps, --batch-size)",
         f"results in {folder}; Ctrl-C stops the run and keeps them",

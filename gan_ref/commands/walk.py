@@ -14,8 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_ref.checkpoint import load_generator
-from gan_ref.commands.command_line import Parser, choose_device, command, output_file, require_range
+from gan_ref.commands.command_line import Parser, command, output_file, require_range
 from gan_ref.data.mixtures import MIXTURES
+from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.latents import paths
 from gan_ref.latents.samples import FinishedGenerator, stream_samples
@@ -130,7 +131,7 @@ def arguments() -> Parser:
     add("--dimension", type=integers, metavar="I[,J,...]", help="coordinates of z to sweep, a row for each")
     add("--span", type=float, nargs=2, metavar=("LO", "HI"), help="the two ends of a sweep [-3 3]")
     add("--scale", type=int, metavar="K", help="every pixel becomes KxK equal ones [1]")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the generator runs [auto]")
+    add("--device", choices=DEVICES, default="auto", help=f"where the generator runs; {HELP} [auto]")
     return parser
 
 

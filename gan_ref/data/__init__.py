@@ -17,17 +17,18 @@ from gan_ref.config import Config
 from gan_ref.data.arrays import npy_dataset, npz_dataset
 from gan_ref.data.cache import Rows, open_or_build
 from gan_ref.data.cifar import cifar_dataset, find_batches
-from gan_ref.data.dataset import IMAGE_SIZES, Dataset, Options, require_image_size
+from gan_ref.data.dataset import Dataset, Options
 from gan_ref.data.folder import folder_dataset
 from gan_ref.data.mixtures import MIXTURES, mixture
 from gan_ref.data.mnist import find_idx, mnist_dataset
 from gan_ref.data.workers import available_cores, in_order
 from gan_ref.errors import UserError
+from gan_ref.shapes import ImageSize, read_image_size, sides
 
 if TYPE_CHECKING:
     from gan_ref.data.batches import Batches
 
-__all__ = ["IMAGE_SIZES", "Batches", "Dataset", "open_dataset", "open_split", "require_image_size"]
+__all__ = ["Batches", "Dataset", "open_dataset", "open_split"]
 
 UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what archives unpack to
 FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
@@ -44,13 +45,15 @@ def __getattr__(name: str):
 
 def open_dataset(
     source: str,
-    image_size: int = 32,
+    image_size: ImageSize = 32,
     channels: int | None = None,
     split: str = "train",
     workers: int | None = None,
     follow_links: bool = False,
 ) -> Dataset | None:
     """Open a source of real samples at ``image_size`` with 1 or 3 ``channels`` (None: what the data is).
+
+    An image size is 64, or "96x64", height by width (gan_ref/shapes.py).
 
     ``source`` is "faces", "ring8" or "grid25", or a path: a folder of images or a .zip of one, a folder of
     MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
@@ -65,7 +68,7 @@ def open_dataset(
         raise UserError(f"channels must be 1 (gray) or 3 (colour), not {channels}")
     if source in MIXTURES:
         return mixture(source, seed=0 if split == "train" else 1)
-    options = Options(require_image_size(image_size), channels, split, workers, follow_links)
+    options = Options(read_image_size(image_size), channels, split, workers, follow_links)
     if source == "faces":
         return faces_dataset(options)
     path = Path(os.path.expanduser(source))
@@ -111,7 +114,7 @@ def faces_dataset(options: Options) -> Dataset:
     options = replace(options, channels=channels)
     count, seed = FACES[options.split]
     jobs = [(start, min(start + 512, count)) for start in range(0, count, 512)]
-    draw = partial(draw_faces, options.image_size, channels, seed)
+    draw = partial(draw_faces, sides(options.image_size), channels, seed)
     identity = ["faces", faces.VERSION, count, seed]
     cores = options.workers or available_cores()
     opened = open_or_build("faces", identity, options, lambda: in_order(draw, jobs, cores), count)
@@ -119,7 +122,7 @@ def faces_dataset(options: Options) -> Dataset:
     return replace(opened, labels=labels, classes=classes, flip=True)
 
 
-def draw_faces(size: int, channels: int, seed: int, span: tuple[int, int]) -> Rows:
+def draw_faces(size: tuple[int, int], channels: int, seed: int, span: tuple[int, int]) -> Rows:
     """Faces number span[0] to span[1]."""
     from gan_ref.data import faces
 

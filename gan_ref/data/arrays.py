@@ -12,6 +12,7 @@ from gan_ref.data.cache import Rows, file_identity, open_or_build
 from gan_ref.data.dataset import Dataset, Options
 from gan_ref.data.decode import MAX_PIXELS, fit_arrays
 from gan_ref.files import read_untrusted
+from gan_ref.shapes import sides
 
 LABELS = ("labels", "label", "y")
 CHUNK = 256
@@ -30,7 +31,7 @@ def npy_dataset(path: Path, options: Options) -> Dataset:
     images = read_untrusted(path, load, "a .npy of uint8 images")
     options = replace(options, channels=options.channels or (1 if images.shape[3] == 1 else 3))
     name = path.resolve().stem
-    if images.shape[1:] == (options.image_size, options.image_size, options.channels):
+    if images.shape[1:] == (*sides(options.image_size), options.channels):
         if images.flags.c_contiguous:
             return Dataset(name, images, flip=True)
 
@@ -91,5 +92,5 @@ def fit_rows(
     """Decoded images (N, H, W, 1, 3 or 4) and their labels (N,), resized a few at a time."""
     for start in range(0, len(images), CHUNK):
         part = slice(start, start + CHUNK)
-        samples = fit_arrays(images[part], options.image_size, options.channels or 3, pad)
+        samples = fit_arrays(images[part], sides(options.image_size), options.channels or 3, pad)
         yield Rows(samples, {} if labels is None else {"labels": labels[part].astype(np.int64)})

@@ -27,7 +27,8 @@ class Batches:
     run on across epochs and are never partial. ``batch_size`` is global: of ``world`` processes, rank r draws
     the r-th part of each batch, and together they see what one process sees. On CUDA the samples move to the
     GPU, as uint8, if they take at most a quarter of its free memory; otherwise each batch is copied there on
-    its own stream while the one before it is used. Raises ValueError if the batch cannot be shared equally.
+    its own stream while the one before it is used. For Apple's GPU, which shares the host's memory, a batch
+    is copied when it is drawn. Raises ValueError if the batch cannot be shared equally.
     """
 
     def __init__(
@@ -50,19 +51,22 @@ class Batches:
         self._size = batch_size // world
         self._first = rank * self._size  # where this rank's part of a batch begins
 
-        resident = self.device.type == "cpu" or fits_on(self.device, dataset.samples.nbytes)
+        resident = fits_on(self.device, dataset.samples.nbytes)
         self._home = self.device if resident else torch.device("cpu")  # where the samples are
         self._samples = _as_tensor(dataset.samples).to(self._home)
         self._labels = None if dataset.labels is None else _as_tensor(dataset.labels).to(self._home)
         self._epoch, self._order = -1, torch.empty(2, 0)  # (2, N): the samples in order, 1 if mirrored
-        self._stream = None if resident else torch.cuda.Stream(self.device)
+        streams = self.device.type == "cuda" and not resident
+        self._stream = torch.cuda.Stream(self.device) if streams else None
         self._ahead: tuple[int, Stored] | None = None  # the batch that is being copied, and its number
 
     def next(self) -> tuple[Tensor, Tensor | None]:
         """This rank's part of the next batch: x (N, C, H, W) or (N, 2), and labels int64 (N,) or None."""
         number, self.drawn = self.drawn, self.drawn + 1
         if self._stream is None:
-            return finish(*self._gather(number))
+            samples, *others = self._gather(number)
+            mirrored, labels = (None if other is None else other.to(self.device) for other in others)
+            return finish(samples.to(self.device), mirrored, labels)
         if self._ahead is None or self._ahead[0] != number:  # the first batch, or the stream was moved
             self._ahead = number, self._copy(number)
         batch, current = self._ahead[1], torch.cuda.current_stream(self.device)
@@ -138,7 +142,11 @@ def finish(samples: Tensor, mirrored: Tensor | None, labels: Tensor | None) -> t
 
 
 def fits_on(device: torch.device, size: int) -> bool:
-    """Would ``size`` bytes take at most a quarter of the GPU's free memory?"""
+    """Do ``size`` bytes of samples lie on the device? On a GPU with memory of its own, if they take at most a
+    quarter of what is free.
+    """
+    if device.type != "cuda":
+        return device.type == "cpu"
     free, _ = torch.cuda.mem_get_info(device)
     return size <= free // 4
 

@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gan_ref.errors import UserError
-
-IMAGE_SIZES = (16, 32, 64, 128, 256)
+from gan_ref.shapes import ImageSize
 
 
 @dataclass(frozen=True)
 class Options:
     """How to open a source; `gan_ref.data.open_dataset` explains each."""
 
-    image_size: int = 32
+    image_size: ImageSize = 32
     channels: int | None = None
     split: str = "train"
     workers: int | None = None
@@ -65,11 +63,3 @@ class Dataset:
         count = "1 file was" if self.skipped_count == 1 else f"{self.skipped_count} files were"
         named = "; ".join((*self.skipped, f"and {more} more") if more else self.skipped)
         return f"{self.name}: {count} skipped: {named}"
-
-
-def require_image_size(size: int) -> int:
-    """Return ``size`` if it is a power of two from 16 to 256; else raise UserError."""
-    if size not in IMAGE_SIZES:
-        low, high = sorted(sorted(IMAGE_SIZES, key=lambda known: abs(known - size))[:2])
-        raise UserError(f"image size {size} is not a power of two from 16 to 256; use {low} or {high}")
-    return size

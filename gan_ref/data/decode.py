@@ -1,4 +1,4 @@
-"""One image file, from whoever made it, to one square uint8 array.
+"""One image file, from whoever made it, to one uint8 array of the size that is wanted.
 
 Formats are named one by one: Pillow knows many more, and some of those run other programs on their input.
 """
@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from gan_ref.data.workers import UNIT, UNITS, reserve
 
@@ -19,13 +19,19 @@ BYTES_PER_PIXEL, WEBP = 10, 17  # the most that decoding was measured to hold at
 MAX_PIXELS = UNITS * UNIT // BYTES_PER_PIXEL
 
 GRAY_MODES = frozenset(("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"))
+_TURN = Image.Transpose
+UPRIGHT = {  # EXIF's orientations
+    2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM,
+    5: _TURN.TRANSPOSE, 6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90,
+}  # fmt: skip
+SIDEWAYS = (_TURN.TRANSPOSE, _TURN.ROTATE_270, _TURN.TRANSVERSE, _TURN.ROTATE_90)
 TO_EIGHT_BITS = [(value + 128) // 257 for value in range(65536)]  # 65535/255 = 257, so this is the nearest
 
 
-def decode(file: BinaryIO, size: int, channels: int) -> np.ndarray:
-    """The image in ``file`` as uint8 (size, size, channels); of an animation, the first frame.
+def decode(file: BinaryIO, size: tuple[int, int], channels: int) -> np.ndarray:
+    """The image in ``file`` as uint8 (height, width, channels) of ``size``; of an animation, the first frame.
 
-    The largest centred square is cropped and resized with a Lanczos filter as wide as the reduction.
+    The largest centred part of this ratio is resized with a Lanczos filter as wide as the reduction.
     Transparency is laid over white, 16-bit samples are scaled to 8, EXIF's orientation is applied. Raises an
     Exception of some kind, Pillow's or ValueError, if the file is not such an image, is damaged, or would
     take more than 768 MiB, after the reduction that JPEG can do while it decodes.
@@ -33,7 +39,7 @@ def decode(file: BinaryIO, size: int, channels: int) -> np.ndarray:
     image = open_image(file)
     width, height = image.size
     # JPEG can decode straight to 1/2, 1/4 or 1/8; stop at twice the size, and let the filter do the rest.
-    image.draft(None, (2 * size, 2 * size))
+    image.draft(None, (2 * max(size), 2 * max(size)))
     if not image.info.get("progressive"):  # a progressive JPEG is held whole all the same
         width, height = image.size
     kind = image.format
@@ -44,12 +50,12 @@ def decode(file: BinaryIO, size: int, channels: int) -> np.ndarray:
         )
     with reserve(needed):
         image.load()
-        image = crop(image)
+        turn = orientation(image)
+        stored = (size[1], size[0]) if turn in SIDEWAYS else size
+        image = crop(image, stored)
         image = to_eight_bits(image, kind)
-        image = resize(image, size)
-    with suppress(Exception):  # broken metadata is no reason to refuse a good picture
-        image = ImageOps.exif_transpose(image)
-    return to_array(image, channels)
+        image = resize(image, stored)
+    return to_array(image if turn is None else image.transpose(turn), channels)
 
 
 def is_gray(file: BinaryIO) -> bool:
@@ -69,11 +75,24 @@ def open_image(file: BinaryIO) -> Image.Image:
         raise ValueError("not an image of a known format") from None
 
 
-def crop(image: Image.Image) -> Image.Image:
-    """The largest centred square. (The box that resize takes would let its filter look outside.)"""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image if image.size == (side, side) else image.crop((left, top, left + side, top + side))
+def orientation(image: Image.Image) -> Image.Transpose | None:
+    """What puts a loaded image upright, as EXIF says; None if nothing does, or if its metadata are broken."""
+    with suppress(Exception):
+        return UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
+
+
+def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The largest centred part with the ratio of ``size``, (height, width), to the nearest pixel.
+
+    (The box that resize takes would let its filter look outside.)
+    """
+    height, width = size
+    across = max(1, min(image.width, round(image.height * width / height)))
+    down = max(1, min(image.height, round(image.width * height / width)))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    whole = image.size == (across, down)
+    return image if whole else image.crop((left, top, left + across, top + down))
 
 
 def to_eight_bits(image: Image.Image, kind: str | None) -> Image.Image:
@@ -91,11 +110,12 @@ def to_eight_bits(image: Image.Image, kind: str | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize(image: Image.Image, size: int) -> Image.Image:
-    """Resize a square, antialiased."""
-    if image.width == size:
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize what has the ratio of ``size``, (height, width), antialiased."""
+    height, width = size
+    if image.size == (width, height):
         return image
-    return image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
@@ -107,18 +127,18 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def fit_arrays(arrays: np.ndarray, size: int, channels: int, pad: bool = False) -> np.ndarray:
-    """Decoded images (n, H, W, 1, 3 or 4) to (n, S, S, channels); ``pad`` frames small ones in black."""
+def fit_arrays(arrays: np.ndarray, size: tuple[int, int], channels: int, pad: bool = False) -> np.ndarray:
+    """Decoded images (n, H, W, 1, 3 or 4) to (n, *size, channels); ``pad`` frames small ones in black."""
     height, width, depth = arrays.shape[1:]
-    if pad and height < size and width < size:
-        top, left = (size - height) // 2, (size - width) // 2
-        frame = np.zeros((len(arrays), size, size, depth), np.uint8)
+    if pad and height < size[0] and width < size[1]:
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        frame = np.zeros((len(arrays), *size, depth), np.uint8)
         frame[:, top : top + height, left : left + width] = arrays
         arrays = frame
-    if arrays.shape[1:] == (size, size, channels):
+    if arrays.shape[1:] == (*size, channels):
         return arrays
-    out = np.empty((len(arrays), size, size, channels), np.uint8)
+    out = np.empty((len(arrays), *size, channels), np.uint8)
     for i, array in enumerate(arrays):
         image = Image.fromarray(array[..., 0] if depth == 1 else array)
-        out[i] = to_array(resize(crop(image), size), channels)
+        out[i] = to_array(resize(crop(image, size), size), channels)
     return out

@@ -37,7 +37,7 @@ def mnist_dataset(folder: Path, options: Options) -> Dataset | None:
     """The digits in ``folder``; None if it has none of this split.
 
     At image size 32, 28×28 digits keep their pixels and get a black frame of 2, as is customary; at other
-    sizes they are resized.
+    sizes they are cropped to the ratio of the sides and resized.
     """
     images, labels = (find_idx(folder, kind, options.split) for kind in ("images", "labels"))
     if images is None:

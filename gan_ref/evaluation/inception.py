@@ -48,7 +48,7 @@ def load_inception(weights: str | Path | None = None, device: str | torch.device
             x = torch.from_numpy(np.array(images[start : start + batch_size])).permute(0, 3, 1, 2)
             feature, logits = network(x.expand(-1, 3, -1, -1).to(device))  # gray becomes colour
             features.append(feature.cpu().numpy())
-            probabilities.append(logits.double().softmax(1).cpu().numpy())
+            probabilities.append(logits.cpu().double().softmax(1).numpy())
         return np.concatenate(features), {"imagenet": np.concatenate(probabilities)}
 
     return inception

@@ -19,7 +19,7 @@ def to_channels_last(network: nn.Module) -> nn.Module:
 
 
 def build_generator(config: Config, shape: tuple[int, ...]) -> nn.Module:
-    """G for samples of ``shape``, (C, S, S) or (2,): z (N, latent_dim) → (N, *shape). The seed fixes its
+    """G for samples of ``shape``, (C, H, W) or (2,): z (N, latent_dim) → (N, *shape). The seed fixes its
     weights.
 
     The config must be complete: its width and latent_dim are numbers.
@@ -28,7 +28,7 @@ def build_generator(config: Config, shape: tuple[int, ...]) -> nn.Module:
     with _weights_from(mix_seed(config.seed, "weights of G")):
         if len(shape) == 1:
             return mlp.Generator(shape[0], width, config.layers, latent_dim)
-        channels, size, _ = shape
+        channels, size = shape[0], shape[1:]
         if config.network == "improved-dense":
             network = improved.DenseGenerator(size, channels, width, latent_dim, decay)
         elif config.network == "improved-conv":
@@ -51,14 +51,14 @@ def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int
             norm = "spectral" if config.norm_d == "spectral" else "none"  # the others are about feature maps
             network = mlp.Discriminator(shape[0], width, config.layers, norm, similar, noise, dropout)
         elif config.network == "improved-dense":
-            network = improved.DenseDiscriminator(shape[1], shape[0], num_classes, width)
+            network = improved.DenseDiscriminator(shape[1:], shape[0], num_classes, width)
         elif config.network == "improved-conv":
             network = improved.ConvDiscriminator(shape[0], num_classes, width)
         elif config.network == "face2015":
-            network = face2015.Discriminator(shape[1], shape[0], width, config.norm_d, similar, dropout)
+            network = face2015.Discriminator(shape[1:], shape[0], width, config.norm_d, similar, dropout)
         else:
             network = dcgan.Discriminator(
-                shape[1], shape[0], width, config.norm_d, config.norm_decay, similar, noise, dropout
+                shape[1:], shape[0], width, config.norm_d, config.norm_decay, similar, noise, dropout
             )
     return to_channels_last(network) if len(shape) == 3 else network
 

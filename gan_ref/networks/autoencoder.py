@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gan_ref.networks.dcgan import initialise, norm_and_activation
 from gan_ref.networks.mlp import hidden
 from gan_ref.networks.output import Output
+from gan_ref.shapes import first_plane
 
 
 class Discriminator(nn.Module):
@@ -32,8 +33,8 @@ class Discriminator(nn.Module):
             self.encode = hidden(shape[0], width, layers, 0.2)
             self.decode = nn.Linear(width, shape[0])
             return
-        channels, size, _ = shape
-        halvings = max(2, size.bit_length() - 4)  # down to 8×8, and 4×4 at 16×16
+        channels, (_, _, levels) = shape[0], first_plane(shape[1:])
+        halvings = max(2, levels - 1)  # down to 8×8, and 4×4 at 16×16
         filters = [channels, *(width * min(2**k, 8) for k in range(halvings))]
         down: list[nn.Module] = []
         up: list[nn.Module] = []
@@ -47,6 +48,6 @@ class Discriminator(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Output:
-        code = self.encode(x)  # (N, C, S, S) → (N, F', S', S')
+        code = self.encode(x)  # (N, C, H, W) → (N, F', H', W')
         error = (self.decode(code) - x).flatten(1)
         return Output(-torch.linalg.vector_norm(error, dim=1), code.flatten(1))

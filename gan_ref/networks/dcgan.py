@@ -21,15 +21,16 @@ from gan_ref.layers import (
     spectral_norm,
 )
 from gan_ref.networks.output import Output
+from gan_ref.shapes import Sides, first_plane
 
 
-def filters(width: int, image_size: int) -> list[int]:
-    """Filters at resolutions 4, 8, … image_size/2: doubled each time the side halves, at most 8·width.
+def filters(width: int, levels: int) -> list[int]:
+    """Filters from the first plane to the one half as large as the image: doubled each time the side halves,
+    at most 8·width.
 
-    >>> filters(64, 64)
+    >>> filters(64, 4)
     [512, 256, 128, 64]
     """
-    levels = image_size.bit_length() - 3
     return [width * min(2**k, 8) for k in reversed(range(levels))]
 
 
@@ -62,11 +63,11 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
 
 
 class Generator(nn.Module):
-    """z (N, Z) → image (N, C, S, S) in [−1, 1]."""
+    """z (N, Z) → image (N, C, H, W) in [−1, 1]; ``image_size`` is H = W, or (H, W)."""
 
     def __init__(
         self,
-        image_size: int,
+        image_size: Sides,
         channels: int,
         width: int = 64,
         latent_dim: int = 100,
@@ -74,9 +75,10 @@ class Generator(nn.Module):
         norm_decay: float = 0.9,
     ):
         super().__init__()
-        sizes = filters(width, image_size)
+        k_h, k_w, levels = first_plane(image_size)
+        sizes = filters(width, levels)
         plain = norm == "none"  # a bias only where no normalisation would remove it
-        layers: list[nn.Module] = [FromLatent(latent_dim, sizes[0], 4, bias=plain)]
+        layers: list[nn.Module] = [FromLatent(latent_dim, sizes[0], (k_h, k_w), bias=plain)]
         layers += norm_and_activation(norm, sizes[0], 0.0, norm_decay)
         for before, after in zip(sizes, sizes[1:]):
             layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=plain))
@@ -86,11 +88,11 @@ class Generator(nn.Module):
         initialise(self)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z[:, :, None, None])  # (N, Z, 1, 1) → (N, C, S, S)
+        return self.layers(z[:, :, None, None])  # (N, Z, 1, 1) → (N, C, H, W)
 
 
 class Discriminator(nn.Module):
-    """image (N, C, S, S) → Output: score (N,), features (N, F), F = 16 times the filters at 4×4.
+    """image (N, C, H, W) → Output: score (N,), features (N, F), F = k_h·k_w times the filters at k_h×k_w.
 
     ``norm`` is batch (not in the first layer), virtual (likewise), spectral (every layer; Miyato et al.
     2018), weight (every convolution; Salimans & Kingma 2016) or none. Gaussian ``noise`` comes before each
@@ -101,7 +103,7 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: Sides,
         channels: int,
         width: int = 64,
         norm: str = "batch",
@@ -117,7 +119,8 @@ class Discriminator(nn.Module):
                 return WeightNormConv2d(before, after, 4, stride=2, padding=1)
             return nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias)
 
-        sizes = [channels, *reversed(filters(width, image_size))]
+        k_h, k_w, levels = first_plane(image_size)
+        sizes = [channels, *reversed(filters(width, levels))]
         layers: list[nn.Module] = []
         for k, (before, after) in enumerate(zip(sizes, sizes[1:])):
             layers += [GaussianNoise(noise)] if noise else []
@@ -125,7 +128,7 @@ class Discriminator(nn.Module):
             layers.append(convolution(before, after, bias=k == 0 or norm in ("spectral", "none")))
             layers += norm_and_activation(norm if k > 0 else "none", after, 0.2, norm_decay)
         self.trunk = nn.Sequential(*layers)
-        features = 16 * sizes[-1]
+        features = k_h * k_w * sizes[-1]
         similarity = MinibatchDiscrimination(features) if minibatch_discrimination else None
         self.similarity = similarity or nn.Identity()
         self.score = nn.Linear(similarity.out_features if similarity else features, 1)
@@ -134,5 +137,5 @@ class Discriminator(nn.Module):
             normalise_spectrally(self)
 
     def forward(self, x: Tensor) -> Output:
-        features = flatten(self.trunk(x))  # (N, C, 4, 4) → (N, F)
+        features = flatten(self.trunk(x))  # (N, C, k_h, k_w) → (N, F)
         return Output(self.score(self.similarity(features)).squeeze(1), features)

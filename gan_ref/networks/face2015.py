@@ -13,25 +13,28 @@ from torch import Tensor, nn
 from gan_ref.layers import Dropout, MinibatchDiscrimination, SpatialDropout, WeightNormConv2d
 from gan_ref.networks.dcgan import norm_and_activation, normalise_spectrally
 from gan_ref.networks.output import Output
+from gan_ref.shapes import Sides, first_plane
 
 
-def stages(image_size: int) -> int:
-    """How often the side doubles between 8 and ``image_size``."""
-    return image_size.bit_length() - 4
+def inner_plane(image_size: Sides) -> tuple[int, int, int]:
+    """(h, w, stages): the plane that doubles ``stages`` times up to the image; 8×8 and 3 for 64×64."""
+    k_h, k_w, n = first_plane(image_size)
+    return 2 * k_h, 2 * k_w, n - 1
 
 
 class Generator(nn.Module):
-    """z (N, Z) → image (N, C, S, S). The last layer is linear; images are clipped to [−1, 1] when they are
+    """z (N, Z) → image (N, C, H, W). The last layer is linear; images are clipped to [−1, 1] when they are
     shown.
     """
 
     def __init__(
-        self, image_size: int, channels: int, width: int = 128, latent_dim: int = 512, norm: str = "batch"
+        self, image_size: Sides, channels: int, width: int = 128, latent_dim: int = 512, norm: str = "batch"
     ):
         super().__init__()
-        filters = [width, *[2 * width] * (stages(image_size) - 1), width]
+        h, w, stages = inner_plane(image_size)
+        filters = [width, *[2 * width] * (stages - 1), width]
         self.project = nn.Sequential(
-            nn.Linear(latent_dim, width * 8 * 8), nn.Unflatten(1, (width, 8, 8)), nn.ReLU(inplace=True)
+            nn.Linear(latent_dim, width * h * w), nn.Unflatten(1, (width, h, w)), nn.ReLU(inplace=True)
         )
         layers: list[nn.Module] = []
         for before, after in zip(filters, filters[1:]):
@@ -40,11 +43,11 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(self.project(z))  # (N, Z) → (N, W, 8, 8) → (N, C, S, S)
+        return self.layers(self.project(z))  # (N, Z) → (N, F, h, w) → (N, C, H, W)
 
 
 class Discriminator(nn.Module):
-    """image (N, C, S, S) → Output: score (N,), features (N, 8·width).
+    """image (N, C, H, W) → Output: score (N,), features (N, 8·width).
 
     ``norm`` is "none" in the article, and "batch" in its panel A, where D becomes too good. The others are as
     in dcgan.Discriminator. ``dropout`` drops feature maps (0.2 in the article), and if it is not 0, half of
@@ -53,7 +56,7 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: Sides,
         channels: int,
         width: int = 128,
         norm: str = "none",
@@ -63,12 +66,13 @@ class Discriminator(nn.Module):
         super().__init__()
         convolution = WeightNormConv2d if norm == "weight" else nn.Conv2d
         first = max(1, width // 4)
-        filters = [channels, *(first * (k + 1) for k in range(stages(image_size)))]  # 32, 64, 96 at 64×64
+        h, w, stages = inner_plane(image_size)
+        filters = [channels, *(first * (k + 1) for k in range(stages))]  # 32, 64, 96 at 64×64
         layers: list[nn.Module] = []
         for before, after in zip(filters, filters[1:]):
             layers += [convolution(before, after, 5, padding=2), *norm_and_activation(norm, after, 0.0, 0.9)]
             layers += [nn.MaxPool2d(2), *([SpatialDropout(dropout)] if dropout else [])]
-        layers += [nn.Flatten(), nn.Linear(filters[-1] * 8 * 8, 8 * width), nn.ReLU(inplace=True)]
+        layers += [nn.Flatten(), nn.Linear(filters[-1] * h * w, 8 * width), nn.ReLU(inplace=True)]
         layers += [Dropout(0.5)] if dropout else []
         self.trunk = nn.Sequential(*layers)
         similarity = MinibatchDiscrimination(8 * width) if minibatch_discrimination else None
@@ -78,5 +82,5 @@ class Discriminator(nn.Module):
             normalise_spectrally(self)
 
     def forward(self, x: Tensor) -> Output:
-        features = self.trunk(x)  # (N, C, S, S) → (N, 8·width)
+        features = self.trunk(x)  # (N, C, H, W) → (N, 8·width)
         return Output(self.score(self.similarity(features)).squeeze(1), features)

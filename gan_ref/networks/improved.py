@@ -12,10 +12,13 @@ ends in a weight-normalised deconvolution, where ours is plain. The scale of the
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from gan_ref.layers import Dropout, GaussianNoise, WeightNormConv2d, WeightNormLinear, batch_norm
 from gan_ref.networks.output import Output
+from gan_ref.shapes import Sides, first_plane, sides
 
 
 def classify(logits: Tensor, features: Tensor) -> Output:
@@ -27,34 +30,39 @@ def classify(logits: Tensor, features: Tensor) -> Output:
 
 
 class DenseGenerator(nn.Module):
-    """z (N, Z) → two layers of ``width`` softplus units with batch norm → image (N, C, S, S) in [−1, 1]."""
+    """z (N, Z) → two layers of ``width`` softplus units with batch norm → image (N, C, H, W) in [−1, 1]."""
 
     def __init__(
-        self, image_size: int, channels: int, width: int = 500, latent_dim: int = 100, norm_decay: float = 0.9
+        self,
+        image_size: Sides,
+        channels: int,
+        width: int = 500,
+        latent_dim: int = 100,
+        norm_decay: float = 0.9,
     ):
         super().__init__()
-        self.shape = (channels, image_size, image_size)
+        self.shape = (channels, *sides(image_size))
         layers: list[nn.Module] = []
         for inputs in (latent_dim, width):
             norm = nn.BatchNorm1d(width, momentum=1 - norm_decay)
             layers += [nn.Linear(inputs, width, bias=False), norm, nn.Softplus()]
-        self.layers = nn.Sequential(*layers, WeightNormLinear(width, channels * image_size**2), nn.Tanh())
+        self.layers = nn.Sequential(*layers, WeightNormLinear(width, math.prod(self.shape)), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z).view(-1, *self.shape)
 
 
 class DenseDiscriminator(nn.Module):
-    """image (N, C, S, S) → Output with K logits, through 1000, 500, 250, 250 and 250 units (``width`` first).
+    """image (N, C, H, W) → Output with K logits, through 1000, 500, 250, 250 and 250 units (``width`` first).
 
     Gaussian noise of σ = 0.3 on pixels in [0, 1] and of 0.5 before each later layer.
     """
 
     separate = True
 
-    def __init__(self, image_size: int, channels: int, num_classes: int, width: int = 1000):
+    def __init__(self, image_size: Sides, channels: int, num_classes: int, width: int = 1000):
         super().__init__()
-        sizes = [channels * image_size**2, width, width // 2, *[width // 4] * 3]
+        sizes = [channels * math.prod(sides(image_size)), width, width // 2, *[width // 4] * 3]
         layers: list[nn.Module] = []
         for k, (before, after) in enumerate(zip(sizes, sizes[1:])):
             noise = GaussianNoise(0.3 if k == 0 else 0.5)
@@ -71,19 +79,24 @@ class DenseDiscriminator(nn.Module):
 
 
 class ConvGenerator(nn.Module):
-    """z (N, Z) → (4·width, 4, 4) → 5×5 fractionally strided convolutions → image (N, C, S, S) in [−1, 1].
+    """z (N, Z) → (F, k_h, k_w) → 5×5 fractionally strided convolutions → image (N, C, H, W) in [−1, 1].
 
-    ``width`` 128 at 32×32: 512, 256, 128 filters.
+    ``width`` 128 at 32×32: 512, 256, 128 filters, at 4×4, 8×8 and 16×16.
     """
 
     def __init__(
-        self, image_size: int, channels: int, width: int = 128, latent_dim: int = 100, norm_decay: float = 0.9
+        self,
+        image_size: Sides,
+        channels: int,
+        width: int = 128,
+        latent_dim: int = 100,
+        norm_decay: float = 0.9,
     ):
         super().__init__()
-        levels = image_size.bit_length() - 3
+        k_h, k_w, levels = first_plane(image_size)
         sizes = [width * min(2**k, 8) for k in reversed(range(levels))]
         self.first = nn.Sequential(
-            nn.Linear(latent_dim, sizes[0] * 16, bias=False), nn.Unflatten(1, (sizes[0], 4, 4)),
+            nn.Linear(latent_dim, sizes[0] * k_h * k_w, bias=False), nn.Unflatten(1, (sizes[0], k_h, k_w)),
             batch_norm(sizes[0], norm_decay), nn.ReLU(),
         )  # fmt: skip
         layers: list[nn.Module] = []
@@ -101,7 +114,7 @@ class ConvGenerator(nn.Module):
 
 
 class ConvDiscriminator(nn.Module):
-    """image (N, C, S, S) → Output with K class logits, features (N, 2·width): nine convolutions and a mean.
+    """image (N, C, H, W) → Output with K class logits, features (N, 2·width): nine convolutions and a mean.
 
     ``width`` 96: three layers of 96 filters and three of 192, the last of each three with stride 2, then 3×3,
     1×1 and 1×1 of 192, averaged over the plane. Dropout of 0.2 on pixels and 0.5 after each stride.

@@ -45,7 +45,9 @@ def step(
 def adam(group: dict, parameter: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
     """m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², θ ← θ − η·m̂/(√v̂ + ε)  (Kingma & Ba 2015, Algorithm 1)."""
     (beta1, beta2), zero = group["betas"], torch.zeros((), dtype=parameter.dtype, device=parameter.device)
-    t = state.get("step", zero).double() + 1
+    # Apple's GPUs have no float64, and torch's own step takes these powers in float32 there.
+    exact = torch.float64 if parameter.device.type in ("cpu", "cuda") else torch.float32
+    t = state.get("step", zero).to(exact) + 1
     m = beta1 * state.get("exp_avg", zero) + (1 - beta1) * gradient
     v = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * gradient.square()
     m_hat, root_v_hat = m / (1 - beta1**t), safe_root(v) / (1 - beta2**t).sqrt()
