@@ -13,12 +13,11 @@ from typing import Any
 
 from gan_ref.errors import UserError
 
-ImageSize = int | str  # as read_image_size returns it
-Sides = int | tuple[int, ...]  # of a square, or (height, width)
+ImageSize = int | str | tuple[int, ...]  # 64, "96x64" or (96, 64)
 MAX_SIDE = 512
 
 
-def read_image_size(given: Any) -> ImageSize:
+def read_image_size(given: Any) -> int | str:
     """The one form of a size: 64 for 64, "64", "64x64" and (64, 64); "96x64" for "96x64" and (96, 64).
 
     Raises UserError for what is no size, and for one that cannot be, with the two nearest that can.
@@ -75,5 +74,5 @@ def nearest(height: int, width: int) -> list[tuple[int, int]]:
     return sorted(sorted(possible, key=distance)[:2])
 
 
-def text(height: int, width: int) -> ImageSize:
+def text(height: int, width: int) -> int | str:
     return height if height == width else f"{height}x{width}"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_ref.data import open_dataset, require_image_size
+from gan_ref.data import open_dataset
 from gan_ref.errors import UserError
 
 
@@ -264,20 +264,6 @@ def test_an_npz_carries_labels(tmp_path, save, key):
 
 
 # Options ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [16, 32, 64, 128, 256])
-def test_powers_of_two_are_image_sizes(size):
-    assert require_image_size(size) == size
-
-
-@pytest.mark.parametrize(
-    "size, nearest",
-    [(48, "32 or 64"), (100, "64 or 128"), (0, "16 or 32"), (-3, "16 or 32"), (999, "128 or 256")],
-)
-def test_other_image_sizes_are_refused_with_the_nearest_two(size, nearest):
-    with pytest.raises(UserError, match=nearest):
-        open_dataset("faces", image_size=size)
 
 
 def test_other_channels_are_refused(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from runs import config_of, every_pair
@@ -17,21 +18,29 @@ from torch.utils._pytree import tree_leaves
 
 from gan_ref import run as run_module
 from gan_ref.data import batches
+from gan_ref.data.dataset import Dataset
+from gan_ref.devices import choose_device
+from gan_ref.errors import UserError
 from gan_ref.loop import play_round
 from gan_ref.run import Run, choose_settings
+from gan_ref.techniques import differentiable_optimizers
 from gan_ref.watch.finite import FiniteGuard
 
 LOOKS = ("face-2015-margin",)  # the margin rule asks for D's errors
 
 
 class Staying(TorchDispatchMode):
-    """Every operator under it has all its tensors on the one device."""
+    """Every operator under it has all its tensors on the one device, and none in float64, which Apple's GPUs
+    lack.
+    """
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         result = operator(*args, **(kwargs or {}))
         leaves = tree_leaves((args, kwargs, result))
-        places = {leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)}
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        places = {tensor.device.type for tensor in tensors}
         assert places <= {"meta"}, f"{operator} on {places}"
+        assert all(tensor.dtype != torch.float64 for tensor in tensors), f"{operator} in float64"
         return result
 
 
@@ -95,3 +104,37 @@ def test_a_number_fetched_is_found(elsewhere):
     run.average.update = lambda round: run.game.d.parameters[0].detach().sum().item()
     with pytest.raises(RuntimeError, match="meta"):
         play(run)
+
+
+def test_a_float64_is_found():
+    with Staying(), pytest.raises(AssertionError, match="in float64"):
+        torch.zeros(2, device="meta").double()
+
+
+def test_a_step_of_adam_as_a_function_needs_no_float64():
+    weight = torch.zeros(3, device="meta", requires_grad=True)
+    adam = torch.optim.Adam([weight])
+    state = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+    for before in ({}, state | {"step": torch.zeros((), device="meta")}):
+        with Staying():
+            differentiable_optimizers.step(adam, [weight], [weight.detach()], [before])
+
+
+def test_batches_come_from_the_host_where_a_device_holds_no_samples():
+    """As for Apple's GPU: without streams of CUDA, and without a copy of all samples."""
+    samples = np.zeros((20, 24, 16, 3), np.uint8)
+    data = batches.Batches(Dataset("zeros", samples, np.arange(20)), 8, 0, "meta", flip=True)
+    x, labels = data.next()
+    assert x.device.type == labels.device.type == data.take(4)[0].device.type == "meta"
+    assert x.shape == (8, 3, 24, 16) and data._samples.device.type == "cpu"
+
+
+@pytest.mark.parametrize("seen", [("cuda", "mps"), ("mps",), ()])
+def test_auto_takes_the_first_device_that_is_there(seen, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in seen)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in seen)
+    assert choose_device("auto").type == (*seen, "cpu")[0]
+    assert choose_device("cpu").type == "cpu"
+    for name in {"cuda", "mps"} - set(seen):
+        with pytest.raises(UserError, match=f"--device {name}: .*take --device cpu"):
+            choose_device(name)

@@ -303,26 +303,21 @@ def test_parts_that_do_not_fit_are_refused(finished, tmp_path, capsys, part):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--steps 0", "--steps -5", "--batch-size 0", "--batch-size 99999999", "--width 0", "--image-size 48",
-     "--image-size 512", "--channels 2", "--lr-g nan", "--lr-d -1", "--beta1 1", "--ema 2", "--seed -1",
+    ["--steps 0", "--steps -5", "--batch-size 0", "--batch-size 99999999", "--width 0", "--image-size 50",
+     "--image-size 64x", "--channels 2", "--lr-g nan", "--lr-d -1", "--beta1 1", "--ema 2", "--seed -1",
      "--recipe nothing", "--objective Nothing", "--objective R1", "--penalties R1(weight='a')",
-     "--data /no/where", "--resume /no/where", "--device cuda", "--latent-dim 0", "--norm-decay 7",
-     "--update print(1)", "--steps many", "--no-such-flag"],
+     "--data /no/where", "--resume /no/where", "--device cuda", "--device mps", "--latent-dim 0",
+     "--norm-decay 7", "--update print(1)", "--steps many", "--no-such-flag"],
 )  # fmt: skip
 def test_absurd_options_get_one_line_and_leave_nothing(tmp_path, monkeypatch, capsys, arguments):
-    if arguments == "--device cuda" and torch.cuda.is_available():
+    seen = {"--device cuda": torch.cuda.is_available(), "--device mps": torch.backends.mps.is_available()}
+    if seen.get(arguments):
         pytest.skip("there is a GPU")
     monkeypatch.chdir(tmp_path)
     assert main(arguments.split()) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_an_image_size_that_is_no_power_of_two_is_told_the_nearest_two(capsys):
-    assert main(["--image-size", "100"]) == 2
-    said = capsys.readouterr().err
-    assert "64" in said and "128" in said
 
 
 def test_an_unwritable_folder(images, tmp_path, capsys):

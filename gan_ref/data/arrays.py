@@ -92,5 +92,5 @@ def fit_rows(
     """Decoded images (N, H, W, 1, 3 or 4) and their labels (N,), resized a few at a time."""
     for start in range(0, len(images), CHUNK):
         part = slice(start, start + CHUNK)
-        samples = fit_arrays(images[part], sides(options.image_size), options.channels or 3, pad)
+        samples = fit_arrays(images[part], options.image_size, options.channels or 3, pad)
         yield Rows(samples, {} if labels is None else {"labels": labels[part].astype(np.int64)})

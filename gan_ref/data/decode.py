@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from gan_ref.data.workers import UNIT, UNITS, reserve
+from gan_ref.shapes import ImageSize, sides
 
 EXTENSIONS = frozenset(".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .pgm .ppm .pbm .pnm".split())
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -28,7 +29,7 @@ SIDEWAYS = (_TURN.TRANSPOSE, _TURN.ROTATE_270, _TURN.TRANSVERSE, _TURN.ROTATE_90
 TO_EIGHT_BITS = [(value + 128) // 257 for value in range(65536)]  # 65535/255 = 257, so this is the nearest
 
 
-def decode(file: BinaryIO, size: tuple[int, int], channels: int) -> np.ndarray:
+def decode(file: BinaryIO, size: ImageSize, channels: int) -> np.ndarray:
     """The image in ``file`` as uint8 (height, width, channels) of ``size``; of an animation, the first frame.
 
     The largest centred part of this ratio is resized with a Lanczos filter as wide as the reduction.
@@ -36,10 +37,11 @@ def decode(file: BinaryIO, size: tuple[int, int], channels: int) -> np.ndarray:
     Exception of some kind, Pillow's or ValueError, if the file is not such an image, is damaged, or would
     take more than 768 MiB, after the reduction that JPEG can do while it decodes.
     """
+    wanted = sides(size)
     image = open_image(file)
     width, height = image.size
     # JPEG can decode straight to 1/2, 1/4 or 1/8; stop at twice the size, and let the filter do the rest.
-    image.draft(None, (2 * max(size), 2 * max(size)))
+    image.draft(None, (2 * max(wanted), 2 * max(wanted)))
     if not image.info.get("progressive"):  # a progressive JPEG is held whole all the same
         width, height = image.size
     kind = image.format
@@ -51,7 +53,7 @@ def decode(file: BinaryIO, size: tuple[int, int], channels: int) -> np.ndarray:
     with reserve(needed):
         image.load()
         turn = orientation(image)
-        stored = (size[1], size[0]) if turn in SIDEWAYS else size
+        stored = (wanted[1], wanted[0]) if turn in SIDEWAYS else wanted
         image = crop(image, stored)
         image = to_eight_bits(image, kind)
         image = resize(image, stored)
@@ -127,18 +129,18 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def fit_arrays(arrays: np.ndarray, size: tuple[int, int], channels: int, pad: bool = False) -> np.ndarray:
-    """Decoded images (n, H, W, 1, 3 or 4) to (n, *size, channels); ``pad`` frames small ones in black."""
-    height, width, depth = arrays.shape[1:]
-    if pad and height < size[0] and width < size[1]:
-        top, left = (size[0] - height) // 2, (size[1] - width) // 2
-        frame = np.zeros((len(arrays), *size, depth), np.uint8)
+def fit_arrays(arrays: np.ndarray, size: ImageSize, channels: int, pad: bool = False) -> np.ndarray:
+    """Decoded images (n, H, W, 1, 3 or 4) in this size and these channels; ``pad`` frames small ones."""
+    wanted, (height, width, depth) = sides(size), arrays.shape[1:]
+    if pad and height < wanted[0] and width < wanted[1]:
+        top, left = (wanted[0] - height) // 2, (wanted[1] - width) // 2
+        frame = np.zeros((len(arrays), *wanted, depth), np.uint8)
         frame[:, top : top + height, left : left + width] = arrays
         arrays = frame
-    if arrays.shape[1:] == (*size, channels):
+    if arrays.shape[1:] == (*wanted, channels):
         return arrays
-    out = np.empty((len(arrays), *size, channels), np.uint8)
+    out = np.empty((len(arrays), *wanted, channels), np.uint8)
     for i, array in enumerate(arrays):
         image = Image.fromarray(array[..., 0] if depth == 1 else array)
-        out[i] = to_array(resize(crop(image, size), size), channels)
+        out[i] = to_array(resize(crop(image, wanted), wanted), channels)
     return out

@@ -26,7 +26,7 @@ from gan_ref.data.decode import EXTENSIONS, decode, is_gray
 from gan_ref.data.workers import UNIT, available_cores, in_order, quiet
 from gan_ref.errors import UserError, printable
 from gan_ref.files import read_untrusted
-from gan_ref.shapes import sides
+from gan_ref.shapes import ImageSize, sides
 
 CHUNK = 64  # files a job: 1.5 MB of result at 64×64
 IN_PROCESS = 200  # with fewer files than this, starting processes takes longer than decoding
@@ -61,7 +61,7 @@ def folder_dataset(path: Path, options: Options) -> Dataset:
             for i in range(0, len(files), CHUNK)
         )
         processes = 1 if len(files) < IN_PROCESS else options.workers or available_cores()
-        return in_order(partial(decode_files, path, sides(options.image_size), channels), jobs, processes)
+        return in_order(partial(decode_files, path, options.image_size, channels), jobs, processes)
 
     # An archive is known by its checksums wherever it lies; a folder's times are only good for that folder.
     place = str(path.resolve()) if inside_folder else "zip"
@@ -72,7 +72,7 @@ def folder_dataset(path: Path, options: Options) -> Dataset:
 
 
 def decode_files(
-    path: Path, size: tuple[int, int], channels: int, job: tuple[list[File], np.ndarray | None]
+    path: Path, size: ImageSize, channels: int, job: tuple[list[File], np.ndarray | None]
 ) -> Rows:
     """Decode a few files of ``path``; one that fails is named with its reason and left out."""
     files, labels = job
@@ -85,7 +85,7 @@ def decode_files(
                 kept.append(i)
             except Exception as error:  # a decoder fails in as many ways as there are broken files
                 skipped.append(f"{printable(file.name)}: {printable(error) or type(error).__name__}")
-    samples = np.stack(images) if images else np.empty((0, *size, channels), np.uint8)
+    samples = np.stack(images) if images else np.empty((0, *sides(size), channels), np.uint8)
     return Rows(samples, {} if labels is None else {"labels": labels[kept]}, skipped)
 
 

@@ -21,7 +21,7 @@ from gan_ref.layers import (
     spectral_norm,
 )
 from gan_ref.networks.output import Output
-from gan_ref.shapes import Sides, first_plane
+from gan_ref.shapes import ImageSize, first_plane
 
 
 def filters(width: int, levels: int) -> list[int]:
@@ -67,7 +67,7 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        image_size: Sides,
+        image_size: ImageSize,
         channels: int,
         width: int = 64,
         latent_dim: int = 100,
@@ -103,7 +103,7 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        image_size: Sides,
+        image_size: ImageSize,
         channels: int,
         width: int = 64,
         norm: str = "batch",

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from gan_ref.layers import Dropout, MinibatchDiscrimination, SpatialDropout, WeightNormConv2d
 from gan_ref.networks.dcgan import norm_and_activation, normalise_spectrally
 from gan_ref.networks.output import Output
-from gan_ref.shapes import Sides, first_plane
+from gan_ref.shapes import ImageSize, first_plane
 
 
-def inner_plane(image_size: Sides) -> tuple[int, int, int]:
+def inner_plane(image_size: ImageSize) -> tuple[int, int, int]:
     """(h, w, stages): the plane that doubles ``stages`` times up to the image; 8×8 and 3 for 64×64."""
     k_h, k_w, n = first_plane(image_size)
     return 2 * k_h, 2 * k_w, n - 1
@@ -28,7 +28,12 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, image_size: Sides, channels: int, width: int = 128, latent_dim: int = 512, norm: str = "batch"
+        self,
+        image_size: ImageSize,
+        channels: int,
+        width: int = 128,
+        latent_dim: int = 512,
+        norm: str = "batch",
     ):
         super().__init__()
         h, w, stages = inner_plane(image_size)
@@ -56,7 +61,7 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        image_size: Sides,
+        image_size: ImageSize,
         channels: int,
         width: int = 128,
         norm: str = "none",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gan_ref.layers import Dropout, GaussianNoise, WeightNormConv2d, WeightNormLinear, batch_norm
 from gan_ref.networks.output import Output
-from gan_ref.shapes import Sides, first_plane, sides
+from gan_ref.shapes import ImageSize, first_plane, sides
 
 
 def classify(logits: Tensor, features: Tensor) -> Output:
@@ -34,7 +34,7 @@ class DenseGenerator(nn.Module):
 
     def __init__(
         self,
-        image_size: Sides,
+        image_size: ImageSize,
         channels: int,
         width: int = 500,
         latent_dim: int = 100,
@@ -60,7 +60,7 @@ class DenseDiscriminator(nn.Module):
 
     separate = True
 
-    def __init__(self, image_size: Sides, channels: int, num_classes: int, width: int = 1000):
+    def __init__(self, image_size: ImageSize, channels: int, num_classes: int, width: int = 1000):
         super().__init__()
         sizes = [channels * math.prod(sides(image_size)), width, width // 2, *[width // 4] * 3]
         layers: list[nn.Module] = []
@@ -86,7 +86,7 @@ class ConvGenerator(nn.Module):
 
     def __init__(
         self,
-        image_size: Sides,
+        image_size: ImageSize,
         channels: int,
         width: int = 128,
         latent_dim: int = 100,
