@@ -98,6 +98,9 @@ class Config:
         "game", "Alternating", "the order of the steps, and what they differentiate through"
     )
     instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
+    schedules: tuple[str, ...] = _setting(
+        "game", (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
+    )
     labels_per_class: int = _setting(
         "game", 0, "labels of each class that D sees; 0: none", low=0, high=10**6
     )

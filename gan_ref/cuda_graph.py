@@ -53,7 +53,7 @@ def reason_not_to_record(config: Config, game: Game) -> str:
         return "--no-cuda-graph"
     if distributed.world() > 1:
         return "several processes average their gradients"
-    for technique in (game.balance, *game.penalties, game.instance_noise):
+    for technique in (game.balance, *game.penalties, game.instance_noise, *game.schedules.all):
         if technique is not None and technique.changes_each_round:
             return f"{type(technique).__name__} {technique.changes_each_round}"
     return ""
@@ -90,6 +90,7 @@ class RecordedRounds:
 
     def __init__(self, rule: UpdateRule, game: Game, recorder: Recorder | None = None):
         self.rule, self.recorder = rule, recorder or CudaRecorder(game)
+        game.schedules.use_tensors(game.g.parameters[0].device)
         self.second_order, self.batches = rule.second_order, rule.batches
         self.rehearsals: Counter[tuple[int, int]] = Counter()
         self.recordings: dict[tuple[int, int], Recording] = {}

@@ -40,6 +40,7 @@ def draw(run: Run) -> Batch:
 def play_round(run: Run) -> tuple[Turn, Turn]:
     """Play one round, and return the last evaluation of D's and of G's loss. Nothing else advances a run."""
     batches = [draw(run) for _ in range(run.update.batches(run.game))]  # each (x, labels, z)
+    run.game.begin_round()  # the settings that follow a schedule
     d, g = run.play(run.game, batches)  # the update rule, or its CUDA graph
     run.game.end_round(d, g)  # the count, the averages, the adaptive coefficients
     return d, g

@@ -55,6 +55,8 @@ class Run:
             build("balance", config.balance),
             [build("penalties", line).to(self.device) for line in config.penalties],
             build("noise", config.instance_noise) if config.instance_noise else None,
+            [build("schedules", line) for line in config.schedules],
+            config.steps,
             rng=self.rng,
             reference=self._reference(),
             averages=[average for average in (self.average, self.d_average) if average],

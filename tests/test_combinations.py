@@ -29,6 +29,11 @@ CHOICES = {
     "autoencoder": [False, False, True],
     "d_noise": [0.0, 0.1],
     "d_dropout": [0.0, 0.2],
+    "schedules": [
+        (),
+        ("Ramp(of='lr', start=0.5, last=0.01)",),
+        ("Cosine(of='beta2')", "Ramp(of='R1.weight')"),
+    ],
     "optimizer": ["adam", "rmsprop", "sgd"],
 }
 

@@ -135,11 +135,29 @@ def test_rounds_of_several_steps_draw_what_python_would(settings):
     assert same(recorded.state_dict(), run.state_dict())
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_replay_reads_the_scheduled_numbers_anew(optimizer):
+    lines = "Ramp(rounds=20)", "Cosine(of='R1.weight', rounds=20)"
+    run, recorded, still = (
+        run_of("dcgan", "ring8", optimizer=optimizer, penalties=("R1",), lr_g=0.01, lr_d=0.01, schedules=kept)
+        for kept in (lines, lines, ())
+    )
+    assert reason_on_a_gpu(run) == ""
+    recorder = record(recorded)
+    for a, b in zip(played(recorded, 18), plain := played(run, 18), strict=True):
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-5)  # a tensor holds the rate in float32
+    assert recorder.recordings == 1 and plain[-1] != pytest.approx(played(still, 18)[-1], rel=1e-2)
+    assert same(
+        recorded.state_dict()["d_optimizer"]["param_groups"], run.state_dict()["d_optimizer"]["param_groups"]
+    )
+
+
 @pytest.mark.parametrize("settings", [
     {"instance_noise": "InstanceNoise(sigma=0.5, rounds=20)"},
     {"penalties": ("FeatureMatchingTerm(rounds=20)",)},
     {"balance": "Margin(margin=0.3)", "lr_d": 0.02},
     {"balance": "Dynamic(low=0.68, high=0.69, steps=2)"},
+    {"schedules": ("Ramp(of='beta2', rounds=20)",)},
 ])  # fmt: skip
 def test_what_differs_by_round_would_stand_still_and_so_is_not_recorded(settings):
     run, recorded = (run_of("dcgan", "ring8", **settings) for _ in range(2))

@@ -93,7 +93,7 @@ def test_every_technique_builds_by_name_and_says_where_it_is_from(kind, name):
     assert re.search(r"\b(19|20)\d\d\b", vars(type(technique))["__doc__"]), f"{name} names no paper"
     parameters = inspect.signature(type(technique)).parameters.values()
     named = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert all(type(p.default) in (int, float) for p in named), "build knows numbers only"
+    assert all(type(p.default) in (int, float, str) for p in named), "build knows no other kinds"
     spelled = ", ".join(f"{p.name}={p.default!r}" for p in named)
     assert type(build(kind, f"{name}({spelled})")) is type(technique)
 

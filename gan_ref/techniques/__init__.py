@@ -16,7 +16,7 @@ from torch import nn
 
 from gan_ref.errors import UserError
 
-KINDS = ("objectives", "penalties", "balance", "updates", "noise")
+KINDS = ("objectives", "penalties", "balance", "updates", "noise", "schedules")
 
 
 def choices(kind: str) -> dict[str, type[nn.Module]]:
@@ -62,7 +62,9 @@ def build(kind: str, spec: str) -> Any:
             raise UserError(f"{name}: {word}={value!r} is not of the kind of its default, {defaults[word]!r}")
         if word.endswith("steps") and value > 10_000:
             raise UserError(f"{name}: {word} must be at most 10000, since each round plays them all")
-        if not abs(value) < 1e18:  # infinity and NaN are written as literals too: 1e999 − 1e999
+        if (
+            not isinstance(value, str) and not abs(value) < 1e18
+        ):  # infinity and NaN are written as literals too: 1e999 − 1e999
             raise UserError(f"{name}: {word} must be an ordinary number")
     try:
         return known[name](**arguments)

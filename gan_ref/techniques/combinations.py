@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from gan_ref.config import Config
 from gan_ref.errors import UserError
-from gan_ref.techniques import balance, build, objectives, penalties, updates
+from gan_ref.techniques import balance, build, objectives, penalties, schedules, updates
 
 
 def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
@@ -13,8 +15,8 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     terms = [build("penalties", line) for line in config.penalties]
     pace = build("balance", config.balance)
     update = build("updates", config.update)
-    if config.instance_noise:
-        build("noise", config.instance_noise)
+    noise = [build("noise", config.instance_noise)] if config.instance_noise else []
+    scheduled = [build("schedules", line) for line in config.schedules]
     images = len(shape) == 3
     classifies = config.network.startswith("improved")
     semi_supervised = isinstance(objective, objectives.SemiSupervised)
@@ -81,6 +83,20 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     refuse(
         bool(second) and config.precision == "bfloat16",
         f"{', '.join(second)}: gradients of gradients lose too much in bfloat16: take --precision float32",
+    )
+
+    # what follows a schedule
+    group = {"adam": {"betas": ()}, "rmsprop": {"alpha": ()}, "sgd": {}}[config.optimizer]
+    known = schedules.settings(group, group, (objective, pace, *terms, *noise))
+    for schedule in scheduled:
+        refuse(
+            schedule.of not in known,
+            f"{name(schedule)}: this run has no {schedule.of!r} to change: take one of {', '.join(known)}",
+        )
+    highest = math.prod(max(s.first, s.last) for s in scheduled if s.of == "beta2")
+    refuse(
+        highest * config.beta2 >= 1,
+        f"--beta2 {config.beta2} times the largest factor of its schedules, {highest:g}, is not below 1",
     )
 
     # classes

@@ -27,6 +27,7 @@ from gan_ref.layers import (
 from gan_ref.networks.output import Output
 from gan_ref.techniques.averaging import Average
 from gan_ref.techniques.noise import InstanceNoise
+from gan_ref.techniques.schedules import Ramp, Schedules, settings
 
 
 class Batch(NamedTuple):
@@ -192,6 +193,8 @@ class Game:
         balance: Balance,
         penalties: Sequence[Penalty] = (),
         instance_noise: InstanceNoise | None = None,
+        schedules: Sequence[Ramp] = (),
+        steps: int = 0,
         rng: torch.Generator | None = None,
         reference: Batch | None = None,
         averages: Sequence[Average] = (),
@@ -203,6 +206,9 @@ class Game:
         self.d_penalties = [p for p in self.penalties if "D" in p.players]
         self.g_penalties = [p for p in self.penalties if "G" in p.players]
         self.instance_noise = instance_noise
+        g_group, d_group = (player.optimizer.param_groups[0] for player in (self.g, self.d))
+        techniques = filter(None, (objective, balance, *penalties, instance_noise))
+        self.schedules = Schedules(schedules, steps, settings(g_group, d_group, techniques))
         self.rng = rng  # for the random draws of the penalties and the instance noise
         self.reference = reference  # fixed: what virtual batch norm compares with
         self.averages = averages
@@ -221,8 +227,13 @@ class Game:
             penalty.prepare(self)
         self.d.rules, self.g.rules = [self.objective, *self.d_penalties], self.g_penalties
 
+    def begin_round(self) -> None:
+        """Give the settings that follow a schedule their values of this round."""
+        self.schedules.begin_round(self.round)
+
     def end_round(self, d: Turn, g: Turn) -> None:
         """Count the round, let coefficients follow its losses, and move the averages of the weights."""
+        self.schedules.end_round()
         self.round += 1
         for penalty in self.penalties:
             penalty.after_round(d, g)
