@@ -1,6 +1,8 @@
 """python train.py: train a GAN. --help lists the settings, and --recipes the published combinations."""
 
-from gan_ref.commands.train import main
+import sys
+
+from gan_ref.__main__ import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(["train", *sys.argv[1:]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 from gan_ref import __version__
@@ -23,6 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else "--help"
     if name in COMMANDS:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # While Python imports, Ctrl-C ends the program without a word.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         return importlib.import_module(f"gan_ref.commands.{name}").main(argv[1:])
     if name == "--version":
         print(f"gan-ref {__version__}")

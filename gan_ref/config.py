@@ -109,6 +109,9 @@ class Config:
     beta2: float = _setting("game", 0.999, "Adam's β₂, or RMSProp's decay", low=0.0, high=0.99999)
 
     precision: str = _setting("run", "auto", "of the convolutions", choices=("auto", "float32", "bfloat16"))
+    threads: int = _setting(
+        "run", None, "CPU threads; 1 where several programs share the cores", low=1, high=256
+    )
     cuda_graph: bool = _setting(
         "run", True, "on a GPU, record a round and replay it, if that computes the same"
     )

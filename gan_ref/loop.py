@@ -28,6 +28,7 @@ from gan_ref.watch.finite import FiniteGuard
 from gan_ref.watch.metrics import measure_coverage, measure_round
 from gan_ref.watch.pages import draw_sample_page
 from gan_ref.watch.progress import Progress
+from gan_ref.watch.signs import Signs
 
 
 def draw(run: Run) -> Batch:
@@ -53,6 +54,7 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
     run cannot go on (a loss that is not finite, a full disk), and Stopped, with a checkpoint written, after
     Ctrl-C, SIGTERM or SIGHUP.
     """
+    torch.set_num_threads(config.threads)  # sums depend on it
     use_fast_arithmetic(config)
     run = Run(config, dataset)
     if state is not None:
@@ -74,6 +76,7 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
             write_config(folder, config)
             unit = "points" if dataset.points else "images"
             progress = stack.enter_context(Progress(folder, game.round, steps, config.batch_size, unit))
+            signs = Signs(config, game.objective, progress.rows)
             pictured_z = run.numbered_z(2500 if dataset.points else 64)
             film = Film(folder, game.round, steps) if dataset.points else None
             best = None
@@ -104,6 +107,8 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
                 if held_out and run.d_average and due(config.sample_every):
                     values["test_error"] = error_rate(run.d_average.module, *held_out)
                 progress.log(values, d.real_scores, d.fake_output.scores)
+                for line in signs.look(progress.rows[-1]):
+                    progress.say(line)
             if film and film.wants(game.round):
                 film.add(game.round, page())
             if due(config.sample_every):

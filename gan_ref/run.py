@@ -201,7 +201,8 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     if config.flip and not dataset.flip:
         raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
     channels = None if points else dataset.shape[0]
-    config = config.replace(channels=channels, d_width=config.d_width or config.width)
+    threads = config.threads or min(torch.get_num_threads(), 256)  # the data, now open, took all cores
+    config = config.replace(channels=channels, d_width=config.d_width or config.width, threads=threads)
     refuse_contradictions(config, dataset.shape)
     require_memory(config, dataset.shape, len(dataset.classes) if config.labels_per_class else 0)
     return config, dataset

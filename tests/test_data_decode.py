@@ -129,7 +129,7 @@ def test_a_camera_s_orientation_is_undone(orientation, kind):
     file = saved(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif, **options)
     for size in (32, (48, 32)):
         shown = decode(file, size, 3).astype(int)
-        assert np.abs(shown - decode(saved(scene(64, 64)), size, 3)).max() < 10
+        assert np.abs(shown - decode(saved(scene(64, 64)), size, 3)).max() < 12
 
 
 def test_gray_is_told_from_the_header_or_the_palette():

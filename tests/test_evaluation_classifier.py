@@ -236,3 +236,12 @@ def test_accuracy_on_the_factors_of_faces(tmp_path):
     metrics = full_metrics("faces")
     accuracy = metrics.classifier.accuracy
     assert all(accuracy[factor] >= 0.98 for factor in metrics.dataset.factors), accuracy
+
+
+def test_pixels_need_no_classifier_and_give_what_images_without_labels_get(data, monkeypatch):
+    monkeypatch.setattr("gan_ref.evaluation.metrics.open_classifier", lambda *_, **__: pytest.fail("trained"))
+    unlabelled = Dataset("stripes", data.samples)
+    metrics = SampleMetrics(data, count=100, pixels=True)
+    assert metrics.reference == SampleMetrics(unlabelled, count=100).reference
+    assert set(metrics.reference) == {"pixel_precision", "pixel_recall", "diversity"}
+    assert "--pixels" in make_report(metrics, metrics.held_out)["features"]["from"]

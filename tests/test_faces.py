@@ -125,7 +125,7 @@ def test_hair_colour_shows_under_every_hat(style, hat):
 
 def test_edges_are_anti_aliased():
     # Coverage adds up to the shape's area in closed form, which a jagged drawing misses.
-    canvas = faces._Canvas(32, 1)
+    canvas = faces._Canvas(32, 32, 1)
     one = np.ones(1, np.float32)
     disc = canvas.ellipse(0 * one, 0 * one, 0.5 * one, 0.5 * one).alpha[..., 0]
     assert ((disc > 0.02) & (disc < 0.98)).sum() > 20

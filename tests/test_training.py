@@ -23,7 +23,7 @@ from gan_ref.commands.train import main
 from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.files import lock
-from gan_ref.networks.size import training_bytes
+from gan_ref.networks.size import container_bytes, training_bytes
 from gan_ref.watch.curves import draw_curves
 from gan_ref.watch.progress import read_rows
 
@@ -516,3 +516,30 @@ def test_a_run_outlives_those_who_read_its_output(tmp_path, streams):
     ended = subprocess.run(shell, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0 and ended.stderr == ""
     assert state(tmp_path / "run")["step"] == 30 and len(rows(tmp_path / "run")) == 30
+
+
+@pytest.mark.parametrize(
+    "files, left",
+    [
+        (
+            {"memory.max": "3000", "memory.current": "1000", "memory.stat": "anon 9\ninactive_file 500\n"},
+            2500,
+        ),
+        ({"memory.max": "max", "memory.current": "1000", "memory.stat": ""}, 1 << 62),
+        (
+            {
+                "memory/memory.limit_in_bytes": "3000",
+                "memory/memory.usage_in_bytes": "2900",
+                "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 20\n",
+            },
+            120,
+        ),
+        ({"memory.max": "3000", "memory.current": "4000", "memory.stat": ""}, 0),
+        ({}, 1 << 62),
+    ],
+)
+def test_a_containers_limit_is_what_is_free(tmp_path, files, left):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert container_bytes(tmp_path) == left

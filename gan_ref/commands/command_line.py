@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ def command(main: Main) -> Command:
                 setattr(sys, name, open(os.devnull, "w"))
             elif isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # since the program began: see train.py
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return main(argv) or 0
         except UserError as error:

@@ -1,9 +1,9 @@
 """The command ``compare``: train several recipes on the same data with several seeds; a table and a picture.
 
-Every run is ``gan-ref train`` in a process and a folder of its own, DIR/runs/RECIPE-SEED, on one thread, with
-as many at a time as there are cores. After an interruption the same command goes on: finished runs are kept,
-others resume from their checkpoints. A refused or diverged run gets a row with the reason. A run that failed
-for another cause, such as a full disk, is tried again the next time.
+Every run is ``gan-ref train`` in a process and a folder of its own, DIR/runs/RECIPE-SEED, on one thread
+unless --threads says more, with as many at a time as there are cores for. After an interruption the same
+command goes on: finished runs are kept, others resume from their checkpoints. A refused or diverged run gets
+a row with the reason. A run that failed for another cause, such as a full disk, is tried again the next time.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Trial:
         arguments = [sys.executable, "-m", "gan_ref", "train", *flags, "--no-walk", *self.flags]
         # A session of its own: Ctrl-C reaches this process alone, which then stops the others in good order.
         with open(self.folder / "train.log", "a") as log, open(self.folder / "error.log", "w") as errors:
-            threads = os.environ | {"OMP_NUM_THREADS": "1"}
-            return subprocess.Popen(arguments, stdout=log, stderr=errors, env=threads, start_new_session=True)
+            one = os.environ | {"OMP_NUM_THREADS": "1"}  # thread, unless --threads is among the flags
+            return subprocess.Popen(arguments, stdout=log, stderr=errors, env=one, start_new_session=True)
 
     def end(self, status: int) -> str:
         """Keep the reason of a run that was refused or diverged. Returns a line on how the run ended."""
@@ -277,7 +277,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.get("data") in MIXTURES and "device" not in given:
         flags, given["device"] = [*flags, "--device", "cpu"], "cpu"  # too small for a GPU to help
     on_gpu = given.get("device") != "cpu" and choose_device("auto").type != "cpu"
-    jobs = (1 if on_gpu else available_cores()) if ours.jobs is None else ours.jobs
+    side_by_side = 1 if on_gpu else max(1, available_cores() // given.get("threads", 1))
+    jobs = side_by_side if ours.jobs is None else ours.jobs
     require_range("--seeds", ours.seeds, 1, 1000)
     require_range("--jobs", jobs, 1, 1000)
 

@@ -31,11 +31,13 @@ def evaluate(
     count: int = SAMPLES,
     seed: int = 0,
     inception: str | Path | None = None,
+    pixels: bool = False,
 ) -> tuple[dict[str, Any], SampleMetrics, np.ndarray]:
     """The report on a generator, with what it was made from: the metrics and samples number 0 to count − 1.
 
     The data is what the generator was trained on unless given. There are at most as many samples as real ones
     to compare with. ``inception`` is a file of weights, or "" for the one in torch's cache.
+    With ``pixels`` no classifier of the labels is trained: see SampleMetrics.
     """
     config = generator.config
     source = data or config.data
@@ -48,7 +50,7 @@ def evaluate(
         for split in ("train", "test")
     )
     assert train is not None
-    metrics = SampleMetrics(train, test, count, 0, generator.device, network)
+    metrics = SampleMetrics(train, test, count, 0, generator.device, network, pixels)
     samples = draw_samples(generator, metrics.count, seed)
     report = {
         "checkpoint": str(generator.path),
@@ -77,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--seed", type=int, default=0, metavar="N", help="seed of the samples [0]")
     add("--inception", nargs="?", const="", metavar="FILE",
         help="use the published Inception network, of the weights in FILE [in torch's cache]")  # fmt: skip
+    add("--pixels", action="store_true", help="train no classifier: what images without labels get, at once")
     add("--device", choices=DEVICES, default="auto", help=f"where the networks run; {HELP} [auto]")
     given = parser.parse_args(argv)
     require_range("--samples", given.samples, FEWEST, 1_000_000)
@@ -84,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator = load_generator(given.checkpoint, choose_device(given.device))
     out = output_file(given.out or generator.path.parent / "report.json", (".json",))
 
-    report, metrics, samples = evaluate(generator, given.data, given.samples, given.seed, given.inception)
+    wanted = given.data, given.samples, given.seed, given.inception, given.pixels
+    report, metrics, samples = evaluate(generator, *wanted)
     figure = draw_report(report, metrics, samples)
     with write_atomically(out) as part:
         written = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)

@@ -17,12 +17,21 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from gan_ref import recipes
-from gan_ref.commands.command_line import Lasting, Parser, command, require_names
+from gan_ref.commands.command_line import Lasting, Parser, command, require_names, require_range
 from gan_ref.config import Config, add_arguments, flag
 from gan_ref.errors import UserError, printable
 
 # settings that may change on --resume
-MAY_CHANGE = ("steps", "log_every", "sample_every", "checkpoint_every", "walk", "device", "cuda_graph")
+MAY_CHANGE = (
+    "steps",
+    "log_every",
+    "sample_every",
+    "checkpoint_every",
+    "walk",
+    "device",
+    "cuda_graph",
+    "threads",
+)
 
 
 def arguments() -> Parser:
@@ -35,6 +44,8 @@ def arguments() -> Parser:
     )
     parser.add_argument("--out", metavar="DIR", help="the run folder [runs/RECIPE-DATA-N]")
     parser.add_argument("--resume", metavar="RUN", help="go on with this run folder or checkpoint")
+    more = "choose --steps so that the run takes X minutes, from the rate measured at its start"
+    parser.add_argument("--minutes", type=float, metavar="X", help=more)
     parser.add_argument("--recipes", action="store_true", help="list the recipes and stop")
     add_arguments(parser)
     return parser
@@ -44,6 +55,11 @@ def arguments() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int | None:
     given = vars(arguments().parse_args(argv))
     out, resume, listing = given.pop("out"), given.pop("resume"), given.pop("recipes")
+    minutes = given.pop("minutes")
+    if minutes is not None:
+        require_range("--minutes", minutes, 0.01, 1e6)
+        for name in {"steps"} & given.keys() or ({"resume"} if resume else ()):
+            raise UserError(f"--minutes chooses the steps of a new run, so leave out --{name}, or --minutes")
     if listing:
         print(recipes.listing())
         return 0
@@ -58,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         processes = join_processes()
     with processes:  # which silences all but the first process, so what they print with is chosen inside
         with redirect_stdout(Lasting(sys.stdout)), redirect_stderr(Lasting(sys.stderr)):  # type: ignore[type-var]
-            return resume_run(resume, out, given) if resume else begin_run(out, given)
+            return resume_run(resume, out, given) if resume else begin_run(out, given, minutes)
 
 
-def begin_run(out: str | None, given: dict[str, Any]) -> int:
+def begin_run(out: str | None, given: dict[str, Any], minutes: float | None) -> int:
     """Train a new run, with the recipe's settings and the flags over them."""
     name = given.get("recipe", recipes.DEFAULT)
     config = Config(**{**recipes.settings(name), "recipe": name, **given})
@@ -69,7 +85,7 @@ def begin_run(out: str | None, given: dict[str, Any]) -> int:
     if (folder / "checkpoint.pt").exists():
         choice = f"--resume {folder} goes on with it, and another --out begins a new one"
         raise UserError(f"{folder} already holds a run: {choice}")
-    return run(config, folder, None)
+    return run(config, folder, None, minutes)
 
 
 def resume_run(resume: str, out: str | None, given: dict[str, Any]) -> int:
@@ -92,7 +108,7 @@ def resume_run(resume: str, out: str | None, given: dict[str, Any]) -> int:
     return run(config, folder, state)
 
 
-def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
+def run(config: Config, folder: Path, state: dict[str, Any] | None, minutes: float | None = None) -> int:
     # torch loads here, so that --help and mistakes answer at once
     from gan_ref.checkpoint import load_generator
     from gan_ref.commands import walk
@@ -104,6 +120,11 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
 
     began = time.perf_counter()
     config, dataset = choose_settings(config)
+    if minutes is not None:
+        from gan_ref.commands.minutes import rounds_within
+
+        print(f"measuring how many steps fit into {minutes:g} minutes", flush=True)
+        config = config.replace(steps=rounds_within(minutes, time.perf_counter() - began, config, dataset))
     print(introduce(config, dataset, folder, state), flush=True)
     try:
         try:
@@ -124,18 +145,23 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None) -> int:
 
 def introduce(config: Config, dataset: Any, folder: Path, state: dict[str, Any] | None) -> str:
     """What will be trained, with which settings, and how to change them."""
+    from gan_ref.data.workers import available_cores
+
     channels, *sides = dataset.shape
     what = f"{len(dataset):,} points" if dataset.points else (
         f"{len(dataset):,} images, {'×'.join(map(str, (*sides, channels)))}"
     )  # fmt: skip
     begin = "" if state is None else f" from step {state['step']:,}"
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes, cores = int(os.environ.get("WORLD_SIZE", "1")), available_cores()
     shared = f", shared by {processes} processes" if processes > 1 else ""
     lines = [
         f"{dataset.name}: {what}" + (f", {len(dataset.classes)} classes" if dataset.classes else ""),
         f"recipe {config.recipe} on the {'CPU' if config.device == 'cpu' else 'GPU'} in {config.precision}: "
         f"width {config.width}, {config.steps:,} steps of {config.batch_size}{shared}{begin}"
         " (change with --image-size, --width, --steps, --batch-size)",
+        f"{config.threads} threads on {cores} cores: --threads {cores} is faster, with other rounding"
+        if config.threads > cores
+        else "",
         f"results in {folder}; Ctrl-C stops the run and keeps them",
     ]
     return "\n".join(map(printable, filter(None, [dataset.notice(), *lines])))

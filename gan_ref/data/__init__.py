@@ -86,7 +86,7 @@ def open_dataset(
 def open_split(config: Config, split: str) -> Dataset | None:
     """The data that a run's settings name; None if it has no such split."""
     size, channels = config.image_size or 32, config.channels
-    return open_dataset(config.data, size, channels, split, follow_links=config.follow_links)
+    return open_dataset(config.data, size, channels, split, config.threads, config.follow_links)
 
 
 def open_folder(path: Path, options: Options) -> Dataset | None:

@@ -165,6 +165,10 @@ def open_classifier(
 
     with contextlib.suppress(UserError):
         return read_untrusted(path, load, "a classifier")
+    print(
+        "a classifier of the labels is trained, once for this data (evaluate --pixels does without)",
+        flush=True,
+    )
     classifier = train_classifier(images, targets, test, seed, steps, device)
     stored = {name: getattr(classifier, name) for name in ("classes", "accuracy", "held_out")}
     stored["network"] = {name: value.cpu() for name, value in classifier.network.state_dict().items()}

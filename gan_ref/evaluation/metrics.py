@@ -23,6 +23,7 @@ NO_LABELS = (
     "recall, nearest neighbours and the birthday estimate are over pixels. For the rest put the images "
     "in class folders, or give --inception"
 )
+NOT_WANTED = "--pixels: no classifier was trained, so precision, recall and all distances are over pixels"
 
 
 class SampleMetrics:
@@ -36,7 +37,8 @@ class SampleMetrics:
     ``inception``): inception, inception_std, frechet, kernel, kernel_error, precision, recall, diversity, and
     over the labels modes, reverse_kl, entropy. Of images without: pixel_precision, pixel_recall, diversity.
 
-    A classifier of the labels is trained, or found in the cache. 1,000 samples of 32×32 take about a second.
+    A classifier of the labels is trained, or found in the cache, unless ``pixels``: then images are measured
+    as if they had no labels. 1,000 samples of 32×32 take about a second.
     Raises UserError if there are too few real samples.
     """
 
@@ -48,6 +50,7 @@ class SampleMetrics:
         seed: int = 0,
         device: str | torch.device = "cpu",
         inception: Features | None = None,
+        pixels: bool = False,
     ):
         available = min(len(dataset), len(test)) if test is not None else len(dataset) // 2
         if available < FEWEST:
@@ -64,7 +67,8 @@ class SampleMetrics:
             self.held_out = dataset.samples[order[self.count : 2 * self.count]]
 
         self.classifier: Classifier | None = None
-        if not dataset.points and (targets := labellings(dataset)):
+        self.without = NO_LABELS if dataset.labels is None else NOT_WANTED  # why there may be none
+        if not (dataset.points or pixels) and (targets := labellings(dataset)):
             held = None if test is None else (test.samples, labellings(test))
             self.classifier = open_classifier(dataset.samples, targets, held, device=device)
         self.features = inception or self.classifier

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from gan_ref.evaluation.metrics import NO_LABELS, SampleMetrics, describe_collapse
+from gan_ref.evaluation.metrics import SampleMetrics, describe_collapse
 from gan_ref.evaluation.neighbours import closest_pair, nearest_neighbours
 from gan_ref.evaluation.support import birthday_support, twin_distance
 from gan_ref.pictures.pages import grid
@@ -147,7 +147,7 @@ def _classes(axes: Axes, metrics: SampleMetrics, samples: np.ndarray) -> None:
     """Share of each class, as the classifier sees samples and real images; of each mode, for points."""
     if not metrics.dataset.points and metrics.classifier is None:
         axes.axis("off")
-        _caption(axes, 1, "no classes to count: " + NO_LABELS, "#555555")
+        _caption(axes, 1, "no classes to count: " + metrics.without, "#555555")
         return
     labels, total = [metrics.labels(x) for x in (samples, metrics.held_out)], len(metrics.dataset.classes)
     for offset, seen, colour, name in zip((-0.2, 0.2), labels, ("#1f5aa5", "#bbbbbb"), ("samples", "real")):
@@ -190,7 +190,7 @@ def _features(metrics: SampleMetrics) -> dict[str, Any]:
     if metrics.dataset.points:
         return {"from": "none needed: the modes are known"}
     if metrics.features is None:
-        return {"from": "none: " + NO_LABELS}
+        return {"from": "none: " + metrics.without}
     if metrics.classifier is None:
         return {"from": "the published Inception network"}
     held, accuracy = metrics.classifier.held_out, metrics.classifier.accuracy

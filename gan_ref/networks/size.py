@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,25 @@ def free_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     try:
         found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
-        return int(found[1]) * 1024 if found else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = int(found[1]) * 1024 if found else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
-        return 1 << 62
+        free = 1 << 62
+    return min(free, container_bytes())
+
+
+def container_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """What a container's limit leaves, by either version of Linux's control groups; 2⁶² without a limit.
+
+    Of the memory in use, file pages that the kernel can drop do not count.
+    """
+    versions = (
+        (root, "memory.max", "memory.current", "inactive_file"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    )
+    left = [1 << 62]
+    for folder, limit, used, dropped in versions:
+        with suppress(OSError, ValueError):  # no such file, or no limit, which version 2 writes as "max"
+            most, taken = (int((folder / name).read_text()) for name in (limit, used))
+            found = re.search(rf"^{dropped} (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+            left.append(max(0, most - taken + (int(found[1]) if found else 0)))
+    return min(left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
-from gan_ref.errors import UserError
+from gan_ref.errors import PassingTrouble, UserError
 from gan_ref.files import write_atomically
 
 # A palette for each frame has half the error of one for all, and needs to know no later frame. It is found on
@@ -48,7 +49,7 @@ def write_movie(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps:
     """Stream frames to a .gif that loops for ever or to an .mp4, one pixel for each pixel.
 
     An MP4 has half the resolution in colour and even sizes: an odd frame gets its last line or column twice.
-    Raises UserError if ffmpeg cannot write the file.
+    Raises UserError if ffmpeg cannot write the file, PassingTrouble if the disk is full.
     """
     path = Path(path)
     gif = path.suffix.lower() == ".gif"
@@ -74,7 +75,9 @@ def write_movie(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps:
             words.seek(0)
             said = words.read().decode(errors="replace").splitlines() or [f"exit status {process.returncode}"]
             reason = said[0].rpartition("] ")[2]  # of "[out#0/gif @ 0x56] …"; the first line is the cause
-            raise UserError(f"ffmpeg could not write the movie in {path.parent}: {reason}")
+            full = any(os.strerror(number) in reason for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+            kind = PassingTrouble if full else UserError
+            raise kind(f"ffmpeg could not write the movie in {path.parent}: {reason}")
 
 
 def _pad_to_even(frame: np.ndarray) -> np.ndarray:

@@ -161,7 +161,7 @@ def archives(it: Campaign) -> None:
         return file.getvalue()
 
     whole = [packed(zipfile.ZIP_STORED), packed(zipfile.ZIP_DEFLATED)]
-    for k in range(400):
+    for k in range(300):
         path = it.folder / f"{k % 7}.zip"
         content = it.rng.choice(whole)
         tail = it.rng.random() < 0.5  # the directory is at the end
@@ -179,7 +179,7 @@ def arrays(it: Campaign) -> None:
         file = io.BytesIO()
         save(file, pixels) if save is np.save else save(file, images=pixels, labels=np.arange(3))
         files.append((".npy" if save is np.save else ".npz", file.getvalue()))
-    for k in range(700):
+    for k in range(600):
         suffix, content = it.rng.choice(files)
         path = it.folder / f"{k % 7}{suffix}"
         path.write_bytes(it.damage(content, it.rng.choice([128, None])))
@@ -193,7 +193,7 @@ def published(it: Campaign) -> None:
     files = [("train-images-idx3-ubyte", digits), ("train-images-idx3-ubyte.gz", gzip.compress(digits)),
              ("data_batch_1.bin", bytes(3073 * 2))]  # fmt: skip
     files += [("data_batch_1", pickle.dumps(batch, protocol)) for protocol in range(6)]
-    for k in range(800):
+    for k in range(600):
         name, content = it.rng.choice(files)
         folder = it.folder / f"set{k}"
         folder.mkdir()
@@ -255,7 +255,7 @@ def flags(it: Campaign) -> None:
              "~nobody/x", "%s{}", "-", "--", "R1", "R1(weight=10)", "R1(weight=nan)", "Hinge",
              "Hinge()", "Fixed(d_steps=2)", "none", "cpu", "batch", "ring8", "grid25", "faces",
              "/dev/null", "/proc/self/mem", "Unrolled(steps=1000000)", "Fixed(d_steps=999999)"]  # fmt: skip
-    for k in range(600):
+    for k in range(300):
         out = it.folder / f"run{k}"
         argv = ["--data", it.rng.choice([str(data), str(data), "ring8"]), *TINY, "--out", str(out)]
         if "ring8" in argv:
@@ -290,7 +290,7 @@ def flags(it: Campaign) -> None:
         compare.main: ["--out", str(it.folder / "c"), "--no-such-flag"],
     }
     costly = {"1000000000", "1e308", "512", "48"}  # such a walk would be right and long
-    for _ in range(400):
+    for _ in range(200):
         main = it.rng.choice([walk.main, walk.main, sample.main, sample.main, evaluate.main, compare.main])
         argv = list(starts[main])
         for _ in range(it.rng.choice([1, 1, 2])):
@@ -318,7 +318,7 @@ def checkpoint_bytes(it: Campaign) -> None:
     whole = (trained(it) / "checkpoint.pt").read_bytes()
     path = it.folder / "damaged" / "checkpoint.pt"
     path.parent.mkdir()
-    for _ in range(900):
+    for _ in range(500):
         reach = it.rng.choice([64, 8000, None])  # the pickle comes first, the directory last
         turned = it.rng.random() < 0.3
         path.write_bytes(it.damage(whole[::-1], 3000)[::-1] if turned else it.damage(whole, reach))
@@ -344,7 +344,7 @@ def checkpoint_fields(it: Campaign) -> None:
     for _ in range(200):
         deep = [deep]
     everywhere = leaves(whole)
-    for k in range(600):
+    for k in range(350):
         state, place = copy.deepcopy(whole), it.rng.choice(everywhere)
         if k == 0:  # a fused step once read past the end of such moments, and the process crashed
             for player in ("g_optimizer", "d_optimizer"):
@@ -390,7 +390,7 @@ def quota(it: Campaign) -> None:
     for k in range(30):
         noise(200).save(data / f"{k}.png")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for k in range(60):
+    for k in range(30):
         size = it.rng.choice([0, 100, 1000, it.rng.randrange(10_000), it.rng.randrange(300_000)])
         out = str(it.folder / f"quota{k}")
         side = it.rng.choice(["16", "32"])
