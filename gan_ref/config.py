@@ -82,6 +82,7 @@ class Config:
         "networks", 0.9, "share of its old statistics that batch norm keeps", low=0, high=1
     )
     minibatch_discrimination: bool = _setting("networks", False, "let D compare the samples of a batch")
+    pack: int = _setting("networks", 1, "samples that D judges together (PacGAN)", low=1, high=64)
     autoencoder: bool = _setting("networks", False, "let D reconstruct: its score is minus the error (EBGAN)")
     d_noise: float = _setting(
         "networks", 0.0, "σ of the Gaussian noise between D's layers", low=0.0, high=10.0

@@ -35,7 +35,7 @@ def draw(run: Run) -> Batch:
     """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I)."""
     x, labels = run.data.next()
     z = torch.randn(run.config.batch_size, run.config.latent_dim, generator=run.rng, device=run.device)
-    return Batch(x, labels, distributed.part(z))
+    return Batch(x, labels, distributed.part(z, run.config.pack))
 
 
 def play_round(run: Run) -> tuple[Turn, Turn]:

@@ -61,6 +61,7 @@ class Run:
             reference=self._reference(),
             averages=[average for average in (self.average, self.d_average) if average],
             bfloat16=config.precision == "bfloat16",
+            pack=config.pack,
         )
         self.game.prepare()
         self.update: UpdateRule = build("updates", config.update)
@@ -193,7 +194,7 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     if not points and os.path.exists(config.data):
         chosen["data"] = os.path.abspath(config.data)  # so that the run can be resumed from any folder
     config = config.replace(device=device, precision=choose_precision(config, device, points), **chosen)
-    distributed.share_batches(config.batch_size)
+    distributed.share_batches(config.batch_size, config.pack)
     dataset = open_split(config, "train")
     assert dataset is not None
     if config.labels_per_class and open_split(config, "test") is None:

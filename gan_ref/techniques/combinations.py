@@ -118,6 +118,11 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
     )
 
+    refuse(
+        classifies and config.pack > 1,
+        f"{config.network} gives each sample a class, and a pack has none: leave --pack out",
+    )
+
     # what the networks have
     refuse(
         config.autoencoder and config.minibatch_discrimination,

@@ -45,7 +45,7 @@ class Turn:
     """
 
     player: str  # whose loss it is, "D" or "G"
-    real: Tensor  # (N, C, H, W) or (N, 2); this process's part
+    real: Tensor  # (N, C, H, W) or (N, 2), or packs of them; this process's part
     fake: Tensor  # the same shape
     real_output: Output | None  # None in a turn of G in which nothing looks at reals
     fake_output: Output
@@ -200,6 +200,7 @@ class Game:
         reference: Batch | None = None,
         averages: Sequence[Average] = (),
         bfloat16: bool = False,
+        pack: int = 1,
     ):
         self.g, self.d = generator, discriminator
         self.objective, self.balance = objective, balance
@@ -214,6 +215,7 @@ class Game:
         self.reference = reference  # fixed: what virtual batch norm compares with
         self.averages = averages
         self.bfloat16 = bfloat16  # whether the networks run in mixed precision
+        self.pack = pack  # samples that D judges together
         self.round = 0  # rounds played so far
         self._g_compares, self._d_compares = (_has_virtual_norm(player.module) for player in (self.g, self.d))
 
@@ -223,7 +225,7 @@ class Game:
         """
         if any(isinstance(layer, (WeightNormConv2d, WeightNormLinear)) for layer in self.d.module.modules()):
             with data_dependent_init(self.d.module):
-                self.d.module(self._reference().x)
+                self.d.module(self.packs(self._reference().x))
         for penalty in self.penalties:
             penalty.prepare(self)
         self.d.rules, self.g.rules = [self.objective, *self.d_penalties], self.g_penalties
@@ -250,6 +252,14 @@ class Game:
                 set_reference(self.g.module, self._reference().z)
             return _full(self.g.module(z))
 
+    def packs(self, x: Tensor) -> Tensor:
+        """Samples (N, C, …) → packs (N/m, m·C, …), which D sees as one sample each.
+
+        D sees m samples of one side at once, so a G whose samples are alike is found out (Lin et al. 2018,
+        "PacGAN", §2.2). From here on a pack takes the place of a sample, in penalties and noise too.
+        """
+        return x if self.pack == 1 else x.unflatten(0, (-1, self.pack)).flatten(1, 2)
+
     def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
         """x (N, C, H, W) → Output in float32. ``parameters`` stand in for D's own where they are given.
 
@@ -269,7 +279,7 @@ class Game:
         used.
         """
         if self._d_compares:
-            x = self._reference().x
+            x = self.packs(self._reference().x)
             with self._arithmetic(x), reference_pass(self.d.module):
                 self._call_d(x, parameters)
 
@@ -306,6 +316,7 @@ class Game:
     ) -> Turn:
         """What D minimises on reals and fakes. Detach the fakes, unless G is differentiated too."""
         self.see_reference(parameters)
+        real, fake = self.packs(real), self.packs(fake)
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
         if any(p.differentiates_fake for p in self.d_penalties) and not fake.requires_grad:
@@ -320,6 +331,7 @@ class Game:
         G.
         """
         self.see_reference(parameters)
+        real, fake = self.packs(real), self.packs(fake)
         real_output = None
         if any(part.g_sees_reals for part in (self.objective, *self.g_penalties)):
             real = real[: len(fake)]  # labelled samples may follow, for D alone
