@@ -102,6 +102,7 @@ class Config:
         "game", "Alternating", "the order of the steps, and what they differentiate through"
     )
     instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
+    augment: str = _setting("game", "", "changes of all that D sees, DiffAugment or AdaptiveAugment")
     schedules: tuple[str, ...] = _setting(
         "game", (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
     )

@@ -55,6 +55,7 @@ class Run:
             build("balance", config.balance),
             [build("penalties", line).to(self.device) for line in config.penalties],
             build("noise", config.instance_noise) if config.instance_noise else None,
+            build("augmentation", config.augment).to(self.device) if config.augment else None,
             [build("schedules", line) for line in config.schedules],
             config.steps,
             rng=self.rng,
@@ -102,6 +103,8 @@ class Run:
         game = self.game
         techniques: dict[str, Any] = {f"penalty {k}": penalty for k, penalty in enumerate(game.penalties)}
         techniques |= {"objective": game.objective, "balance": game.balance, "update rule": self.update}
+        if game.augmentation is not None:
+            techniques["augmentation"] = game.augmentation
         return {
             "generator": game.g.module,
             "discriminator": game.d.module,

@@ -57,10 +57,7 @@ def belief_field(
     if objective.log_odds:
         belief = torch.tanh(s / 2)
     else:
-        threshold = objective.threshold
-        if threshold is None:
-            threshold = (scores(torch.from_numpy(real)).mean() + scores(fake).mean()) / 2
-        away = torch.nan_to_num(s - threshold)
+        away = torch.nan_to_num(s - objective.middle(scores(torch.from_numpy(real)), scores(fake)))
         belief = torch.tanh(away / (away.abs().median() + 1e-12))
     return torch.nan_to_num(belief).view(FIELD, FIELD).cpu().numpy()
 

@@ -2,7 +2,7 @@
 
 Everything else in this folder plugs in here, by one of four protocols. An objective turns D's outputs into
 two losses, and penalties are added to a player's loss. A balance decides how often each player moves, and an
-update rule plays a round. (Instance noise is added to whatever D sees.)
+update rule plays a round. (Whatever D sees is augmented first, and instance noise is added.)
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gan_ref.layers import (
     set_reference,
 )
 from gan_ref.networks.output import Output
+from gan_ref.techniques.augmentation import DiffAugment
 from gan_ref.techniques.averaging import Average
 from gan_ref.techniques.noise import InstanceNoise
 from gan_ref.techniques.schedules import Ramp, Schedules, settings
@@ -115,6 +116,10 @@ class Objective(Protocol):
     def after_step(self, player: Player, turn: Turn) -> None:
         """Called after each of D's steps with the turn that it took, for state that follows D."""
 
+    def middle(self, real: Tensor, fake: Tensor) -> Tensor | float:
+        """The score above which D calls a sample real, given its scores of reals and of fakes."""
+        return (real.mean() + fake.mean()) / 2 if self.threshold is None else self.threshold
+
     def probability(self, scores: Tensor) -> Tensor:
         """D's belief that each sample is real if the scores are log odds, else the scores themselves."""
         return torch.sigmoid(scores) if self.log_odds else scores
@@ -194,6 +199,7 @@ class Game:
         balance: Balance,
         penalties: Sequence[Penalty] = (),
         instance_noise: InstanceNoise | None = None,
+        augmentation: DiffAugment | None = None,
         schedules: Sequence[Ramp] = (),
         steps: int = 0,
         rng: torch.Generator | None = None,
@@ -207,11 +213,11 @@ class Game:
         self.penalties = list(penalties)
         self.d_penalties = [p for p in self.penalties if "D" in p.players]
         self.g_penalties = [p for p in self.penalties if "G" in p.players]
-        self.instance_noise = instance_noise
+        self.instance_noise, self.augmentation = instance_noise, augmentation
         g_group, d_group = (player.optimizer.param_groups[0] for player in (self.g, self.d))
-        techniques = filter(None, (objective, balance, *penalties, instance_noise))
+        techniques = filter(None, (objective, balance, *penalties, instance_noise, augmentation))
         self.schedules = Schedules(schedules, steps, settings(g_group, d_group, techniques))
-        self.rng = rng  # for the random draws of the penalties and the instance noise
+        self.rng = rng  # for the random draws of the penalties, the noise and the augmentation
         self.reference = reference  # fixed: what virtual batch norm compares with
         self.averages = averages
         self.bfloat16 = bfloat16  # whether the networks run in mixed precision
@@ -240,6 +246,9 @@ class Game:
         self.round += 1
         for penalty in self.penalties:
             penalty.after_round(d, g)
+        if self.augmentation is not None:
+            middle = self.objective.middle(d.real_scores, d.fake_output.scores)
+            self.augmentation.follow(torch.sign(d.real_scores - middle))
         for average in self.averages:
             average.update(self.round)
 
@@ -265,6 +274,8 @@ class Game:
 
         With several processes, each gives its part of x and gets the whole batch's Output.
         """
+        if self.augmentation is not None:
+            x = self.augmentation(x, self.rng, self.pack)
         if self.instance_noise is not None:
             x = self.instance_noise(x, self.round, self.rng)
         with self._arithmetic(x):
