@@ -51,20 +51,20 @@ def upscale(images: np.ndarray, k: int, smooth: bool = False) -> np.ndarray:
     return np.moveaxis(big.reshape(*outer, channels, k * height, k * width), -3, -1)
 
 
-def label(images: np.ndarray, words: Iterable[object]) -> np.ndarray:
-    """images (N, H, W, C) → (N, H + LABEL, W, C): under each stands its number, or another short word."""
-    strips = np.stack([_strip(str(word), images.shape[2]) for word in words])[..., None]
+def label(images: np.ndarray, words: Iterable[object], height: int = LABEL) -> np.ndarray:
+    """images (N, H, W, C) → (N, H + height, W, C): under each stands its number, or another short word."""
+    strips = np.stack([_strip(str(word), height, images.shape[2]) for word in words])[..., None]
     return np.concatenate([images, strips.repeat(images.shape[3], axis=-1)], axis=1)
 
 
 @functools.lru_cache(maxsize=4096)  # a movie's frames have the same few words
-def _strip(word: str, width: int) -> np.ndarray:
-    """The word in the middle of (LABEL, width) pixels, without the letters at its end that find no room."""
-    font = ImageFont.load_default(10)
+def _strip(word: str, height: int, width: int) -> np.ndarray:
+    """The word in the middle of (height, width) pixels, without the letters at its end that find no room."""
+    font = ImageFont.load_default(height * 10 // LABEL)
     while word and font.getlength(word) > width:
         word = word[:-1]
-    strip = Image.new("L", (width, LABEL), 255)
-    ImageDraw.Draw(strip).text((width / 2, LABEL / 2), word, 60, font, "mm")
+    strip = Image.new("L", (width, height), 255)
+    ImageDraw.Draw(strip).text((width / 2, height / 2), word, 60, font, "mm")
     return np.asarray(strip)
 
 
