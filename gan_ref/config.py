@@ -122,7 +122,7 @@ class Config:
     score_every: int = _setting(
         "run", 0, "rounds between measurements that choose best.pt", low=0, high=10**9
     )
-    walk: bool = _setting("run", True, "render walk.gif at the end")
+    walk: bool = _setting("run", True, "render walk.gif, and of image runs film.mp4, at the end")
     follow_links: bool = _setting("run", False, "follow links that lead out of the data folder")
 
     def __post_init__(self) -> None:
