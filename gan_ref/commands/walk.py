@@ -119,7 +119,7 @@ def arguments() -> Parser:
     description = "Make a movie of a walk through latent space: a loop, whose last frame leads to its first."
     parser = Parser(prog="gan-ref walk", description=description, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
-    add("checkpoint", metavar="RUN", help="a run folder or a checkpoint")
+    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--out", required=True, metavar="FILE", help="the movie to write: walk.gif or walk.mp4")
     add("--path", choices=paths.PATHS, help="slerp and linear go through keyframes and back to the first; "
         "circle is a great circle; dimension moves one coordinate of z there and back [slerp]")  # fmt: skip
