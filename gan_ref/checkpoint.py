@@ -153,10 +153,12 @@ def restore(target: Any, state: Any, what: str) -> None:
         if isinstance(target, torch.optim.Optimizer):
             _require_memory_like(target, state, what)
             groups = target.state_dict()["param_groups"]  # equal to the file's, where 0 may stand for False
-            state = {**state, "param_groups": groups}
+            own = target.param_groups
+            target.load_state_dict({**state, "param_groups": groups})
+            target.param_groups = own  # a schedule holds these, and torch has put copies in their place
         else:
             require_like(state, target.state_dict(), what)
-        target.load_state_dict(state)
+            target.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise damaged(what) from error
 

@@ -71,6 +71,9 @@ class Config:
     device: str = _setting("first", "auto", f"where to train; {HELP}", choices=DEVICES)
 
     network: str = _setting("networks", "dcgan", "the image networks", choices=IMAGE_NETWORKS)
+    upsample: str = _setting(
+        "networks", "transposed", "how the dcgan's G doubles a plane", choices=("transposed", "nearest")
+    )
     channels: int = _setting("networks", None, "1 for gray images, 3 for colour", low=1, high=3)
     d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)
     layers: int = _setting("networks", 3, "hidden layers of the networks for points", low=1, high=16)
