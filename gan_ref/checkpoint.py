@@ -101,7 +101,7 @@ def load(path: str | Path, fields: Collection[str] = tuple(FIELDS)) -> dict[str,
         )
     if not 0 <= state["step"] <= 10**9:
         raise UserError(f"{path}: field 'step' is not a number of rounds; the file is damaged")
-    config = state["config"] = Config.from_dict(state["config"], source=str(path))
+    config = state["config"] = Config.from_dict(state["config"], str(path), only_drawn=fields == DRAWN)
     shape = [2] if config.data in MIXTURES else [config.channels, *sides(config.image_size or 0)]
     if not all(type(n) is int for n in state["shape"]) or not all(type(c) is str for c in state["classes"]):
         raise UserError(f"{path}: field 'shape' or 'classes' has the wrong type; the file is damaged")

@@ -145,12 +145,15 @@ class Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Any, source: str = "config") -> Config:
-        """A Config from untrusted JSON-like data: every field must be known, present and in its range."""
+    def from_dict(cls, values: Any, source: str = "config", only_drawn: bool = False) -> Config:
+        """A Config from untrusted JSON-like data: every field must be known, present and in its range.
+
+        What is ``only_drawn`` may lack the settings that later versions added: they have their defaults.
+        """
         if not isinstance(values, dict):
             raise UserError(f"{source}: not a set of settings")
         unknown = sorted(str(name) for name in values if name not in TYPES)
-        missing = sorted(name for name in TYPES if name not in values)
+        missing = [] if only_drawn else sorted(name for name in TYPES if name not in values)
         if unknown or missing:
             problem = f"unknown setting {unknown[0]!r}" if unknown else f"setting {missing[0]!r} is missing"
             raise UserError(f"{source}: {problem}; another version wrote it, or it is damaged")
