@@ -127,7 +127,7 @@ class Config:
     score_every: int = _setting(
         "run", 0, "rounds between measurements that choose best.pt", low=0, high=10**9
     )
-    walk: bool = _setting("run", True, "render walk.gif at the end")
+    walk: bool = _setting("run", True, "render walk.gif, and of image runs film.mp4, at the end")
     follow_links: bool = _setting("run", False, "follow links that lead out of the data folder")
 
     def __post_init__(self) -> None:
@@ -147,12 +147,15 @@ class Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Any, source: str = "config") -> Config:
-        """A Config from untrusted JSON-like data: every field must be known, present and in its range."""
+    def from_dict(cls, values: Any, source: str = "config", only_drawn: bool = False) -> Config:
+        """A Config from untrusted JSON-like data: every field must be known, present and in its range.
+
+        What is ``only_drawn`` may lack the settings that later versions added: they have their defaults.
+        """
         if not isinstance(values, dict):
             raise UserError(f"{source}: not a set of settings")
         unknown = sorted(str(name) for name in values if name not in TYPES)
-        missing = sorted(name for name in TYPES if name not in values)
+        missing = [] if only_drawn else sorted(name for name in TYPES if name not in values)
         if unknown or missing:
             problem = f"unknown setting {unknown[0]!r}" if unknown else f"setting {missing[0]!r} is missing"
             raise UserError(f"{source}: {problem}; another version wrote it, or it is damaged")

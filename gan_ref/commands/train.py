@@ -111,11 +111,12 @@ def resume_run(resume: str, out: str | None, given: dict[str, Any]) -> int:
 def run(config: Config, folder: Path, state: dict[str, Any] | None, minutes: float | None = None) -> int:
     # torch loads here, so that --help and mistakes answer at once
     from gan_ref.checkpoint import load_generator
-    from gan_ref.commands import walk
+    from gan_ref.commands import film, walk
     from gan_ref.cuda_graph import NotRecorded
     from gan_ref.distributed import rank
     from gan_ref.loop import Stopped, train
     from gan_ref.run import choose_settings
+    from gan_ref.watch.film import numbered_pages
     from gan_ref.watch.progress import clock
 
     began = time.perf_counter()
@@ -139,6 +140,8 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None, minutes: flo
         return 0
     if config.walk:
         print(walk.render(load_generator(folder), folder / "walk.gif"))
+        if not dataset.points and len(numbered_pages(folder / "samples")) > 1:
+            print(film.render(folder))
     print(f"done in {clock(time.perf_counter() - began)}; everything is in {folder}")
     return 0
 

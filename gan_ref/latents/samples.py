@@ -66,6 +66,8 @@ def iterate_samples(generator: FinishedGenerator, numbers: Iterable[int], seed: 
     return stream_samples(generator, (numbered_z(seed, (number,), latent_dim) for number in numbers))
 
 
-def draw_samples(generator: FinishedGenerator, count: int, seed: int) -> np.ndarray:
-    """Samples 0 to count − 1 of a seed: uint8 (count, H, W, C), or float32 (count, 2) for points."""
-    return np.stack(list(iterate_samples(generator, range(count), seed)))
+def draw_samples(generator: FinishedGenerator, numbers: int | Iterable[int], seed: int) -> np.ndarray:
+    """The samples with these numbers of a seed, or those from 0 to ``numbers`` − 1: uint8 (N, H, W, C), or
+    float32 (N, 2) for points."""
+    numbers = range(numbers) if isinstance(numbers, int) else numbers
+    return np.stack(list(iterate_samples(generator, numbers, seed)))
