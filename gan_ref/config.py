@@ -167,6 +167,8 @@ class Config:
 
 
 TYPES: dict[str, Any] = typing.get_type_hints(Config)
+OF_NETWORKS = ["image_size", "width", "norm_g", "norm_d"]  # the settings that decide how networks are built
+OF_NETWORKS += [name for name, f in Config.__dataclass_fields__.items() if f.metadata["group"] == "networks"]
 
 
 def flag(name: str) -> str:

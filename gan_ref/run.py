@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref import checkpoint, cuda_graph, distributed
-from gan_ref.config import Config
+from gan_ref.config import OF_NETWORKS, Config, flag
 from gan_ref.data import Batches, Dataset, open_split
 from gan_ref.data.batches import finish
 from gan_ref.data.mixtures import MIXTURES
@@ -146,6 +146,31 @@ class Run:
         reference = state["reference"]
         self.game.reference = Batch(reference["real"].to(self.device), None, reference["z"].to(self.device))
         self.game.round, self._measured_in = state["step"], -1
+
+    def begin_from(self, other: dict[str, Any]) -> None:
+        """Take the weights of another run's checkpoint: G, D and the average of G. Nothing else is the same.
+
+        Raises UserError if its networks are built otherwise.
+        """
+        parts = self._parts()
+        for name in ("generator", "discriminator", "average"):
+            try:
+                checkpoint.restore(parts[name], other[name], name)
+            except UserError:
+                mine, theirs = (tensor_shapes(state) for state in (parts[name].state_dict(), other[name]))
+                if mine == theirs:
+                    raise
+                changed = [n for n in OF_NETWORKS if getattr(self.config, n) != getattr(other["config"], n)]
+                flags = ", ".join(f"{flag(n)} (there {getattr(other['config'], n)})" for n in changed)
+                raise UserError(
+                    f"--init: its {name} is built otherwise: leave out what changes the networks, {flags}"
+                ) from None
+        for penalty in self.game.penalties:
+            penalty.prepare(self.game)  # as it may remember where the players began
+
+
+def tensor_shapes(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, "shape", None) for name, value in state.items()}
 
 
 def open_batches(config: Config, dataset: Dataset) -> Batches | PartlyLabelled:
