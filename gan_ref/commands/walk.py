@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,7 +30,7 @@ from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.latents import paths
-from gan_ref.latents.directions import strongest_dimensions
+from gan_ref.latents.directions import feature_directions, layer_directions, strongest_dimensions
 from gan_ref.latents.numbers import load_z, numbered_z
 from gan_ref.latents.samples import FinishedGenerator, stream_samples
 from gan_ref.pictures import pages, plane
@@ -54,6 +55,7 @@ def render(
     through: Sequence[int] = (),
     picks: Picks | None = None,
     dimension: Sequence[int] = (),
+    direction: Sequence[int] = (),
     span: tuple[float, float] = (-3.0, 3.0),
     psi: float = 1.0,
     ease: str | None = None,
@@ -62,25 +64,29 @@ def render(
     scale: int = 1,
     smooth_scale: int | None = None,
     captions: bool = False,
+    factors: bool = False,
     frames_dir: str | os.PathLike[str] | None = None,
 ) -> str:
     """Write the movie of a walk, and return a line that says what it is.
 
     A frame of images H×W has R·H·scale lines of C·W·scale pixels, with ``grid`` = (R, C): 4×4 walks unless
-    given, one through picks, and on a ``dimension`` path a row for each dimension. A generator of points
+    given, one through picks, and in a sweep a row for each dimension or direction. A generator of points
     moves R·C points in one picture, 8×8 unless given. Without keyframes there are 6, without frames 240, or
     as many as picks if there are more. Raises UserError for values that make no movie.
     """
     points = generator.config.data in MIXTURES
     latent_dim = generator.config.latent_dim
     seed = int(generator.config.seed) if seed is None else seed
-    path = path or ("dimension" if dimension else "slerp")
+    path = path or ("dimension" if dimension else "direction" if direction else "slerp")
+    sweeps, swept = path in paths.SWEEPS, dimension or direction
     require_range("--seed", seed, 0, 2**63 - 1)
     require_numbers("--through", through)
     if through:
         picks = numbered_z(seed, through, latent_dim), through
     side = 8 if points else 1 if picks else 4
-    rows, columns = grid or (len(dimension) or side, side)
+    rows, columns = grid or (len(swept) or side, side)
+    if sweeps and not swept:
+        rows = min(rows, latent_dim)
     stops = len(picks[0]) if picks else keyframes
     frames = max(240, len(picks[0]) if picks else 0) if frames is None else frames
     stops = min(6, frames) if stops is None else stops
@@ -119,16 +125,20 @@ def render(
             )
     elif picks:
         raise UserError(f"--through and --z belong to --path slerp and linear, not to {path}")
-    if path == "dimension":
-        for i in dimension:
-            require_range("--dimension", i, 0, latent_dim - 1)
-        if dimension and rows != len(dimension):
-            raise UserError(f"--grid has a row for each dimension swept: --grid {len(dimension)}x{columns}")
+    if dimension and path != "dimension":
+        raise UserError("--dimension belongs to --path dimension")
+    if direction and (dimension or path not in ("direction", "component")):
+        raise UserError("--direction belongs to --path direction or component")
+    if sweeps:
+        for i in swept:
+            require_range("--dimension" if dimension else "--direction", i, 0, latent_dim - 1)
+        if swept and rows != len(swept):
+            raise UserError(f"--grid has a row for each number swept: --grid {len(swept)}x{columns}")
         if not (all(map(math.isfinite, span)) and span[0] < span[1]):
             raise UserError(f"--span goes from a lower number to a higher, not {span[0]:g} to {span[1]:g}")
         stops = 2
-    elif dimension:
-        raise UserError("--dimension belongs to --path dimension")
+    elif factors:
+        raise UserError("--factors belongs to --path dimension, direction and component")
     if path == "circle":
         stops = 4
         if not loop:
@@ -141,16 +151,24 @@ def render(
 
     said, directions = "", None
     if path == "dimension":
-        if not dimension:
-            dimension = strongest_dimensions(generator, rows, seed, span)
-            rows = len(dimension)
-            said = f"; dimensions {','.join(map(str, dimension))} move the picture most"
-        directions = torch.eye(latent_dim)[list(dimension)]
+        if not swept:
+            swept = strongest_dimensions(generator, rows, seed, span)
+            said = f"; dimensions {','.join(map(str, swept))} move the picture most"
+        directions = torch.eye(latent_dim)[list(swept)]
+    elif sweeps:
+        swept = swept or range(rows)
+        by_layer = path == "direction"
+        known = (
+            layer_directions(generator) if by_layer else feature_directions(generator, max(swept) + 1, seed)
+        )
+        directions = known[list(swept)]
+    if factors and directions is not None:
+        said += "\n" + factor_table(generator, path, swept, directions, seed, span)
     walk = paths.walks(
         path, latent_dim, rows, columns, seed, stops, directions, span, psi, picks and picks[0]
     )
     walk = dataclasses.replace(walk, ease=ease or walk.ease, hold=hold / moments, loop=loop)
-    names = stop_names(path, rows * columns, columns, stops, dimension, picks) if captions else None
+    names = stop_names(path, rows * columns, columns, stops, swept, picks) if captions else None
     pictures = draw_frames(generator, walk, frames, (rows, columns), times, smooth_scale is not None, names)
     pictures = iter(tqdm(pictures, "walk", frames, unit="frame", disable=None, leave=False))
     if frames_dir:
@@ -165,6 +183,32 @@ def render(
     )
     seconds = f"{frames / rate:.1f} s at {rate:.4g} frames a second{nearest}"
     return f"{out or frames_dir}: {frames} frames of {width}x{height}, {seconds}{said}"
+
+
+def factor_table(
+    generator: FinishedGenerator,
+    path: str,
+    swept: Sequence[int],
+    directions: Tensor,
+    seed: int,
+    span: tuple[float, float],
+) -> str:
+    """Which labelled factors of the data each direction moves, beside what a random one does."""
+    from gan_ref.data import open_split
+    from gan_ref.evaluation.classifier import open_classifier
+    from gan_ref.evaluation.factors import factor_changes, table
+    from gan_ref.evaluation.metrics import labellings
+
+    train, test = (open_split(generator.config, split) for split in ("train", "test"))
+    if train is None or train.points or not (labels := labellings(train)):
+        raise UserError("--factors needs images with labels, and this run's data has none")
+    held_out = None if test is None else (test.samples, labellings(test))
+    classifier = open_classifier(train.samples, labels, held_out)
+    chance = torch.randn(4, directions.shape[1], generator=torch.Generator().manual_seed(seed))
+    every = torch.cat([directions, F.normalize(chance, dim=1)])
+    changes = factor_changes(classifier, generator, every, seed, span)
+    rows = {head: np.append(share[:-4], share[-4:].mean()) for head, share in changes.items()}
+    return table([*(f"{path} {i}" for i in swept), "random"], rows)
 
 
 def stop_names(
@@ -228,18 +272,17 @@ def arguments() -> Parser:
     add("--out", metavar="FILE", help=f"the movie to write: {', '.join('walk' + s for s in SUFFIXES)}")
     add("--frames-dir", metavar="FOLDER", help="write each frame as a PNG too, 000000.png and on")
     add("--path", choices=paths.PATHS, help="slerp and linear go through keyframes and back to the first; "
-        "circle is a great circle; dimension moves one coordinate of z there and back [slerp]")  # fmt: skip
-    add(
-        "--through",
-        type=integers,
-        metavar="I,J[,...]",
-        help="walk through the z of these numbers of the seed",
-    )
+        "circle is a great circle; the others sweep there and back: a dimension of z, a direction of G's "
+        "first layer, a principal component of its features [slerp]")  # fmt: skip
+    add("--through", type=integers, metavar="I,J[,...]", help="walk through the z of these numbers")
     add("--z", metavar="FILE", help="walk through the rows of a .npy (K, Z); with --frames K each is a frame")
     add("--keyframes", type=int, metavar="K", help="stops of slerp and linear [6]")
     add("--seed", type=int, metavar="N", help="whose numbered z the walk goes through [the run's own]")
     add("--dimension", type=integers, metavar="I[,J,...]",
         help="coordinates of z to sweep, a row for each [those that move the picture most]")  # fmt: skip
+    add("--direction", type=integers, metavar="I[,J,...]",
+        help="directions or components to sweep, the strongest is 0 [the first]")  # fmt: skip
+    add("--factors", action="store_true", help="say which labelled factors of the data each sweep changes")
     add("--span", type=float, nargs=2, metavar=("LO", "HI"), help="the two ends of a sweep [-3 3]")
     add("--psi", type=float, metavar="X", help="shorten z to X times its length: less varied, cleaner [1]")
     add("--frames", type=int, metavar="N", help="frames of the movie [240]")
