@@ -26,6 +26,7 @@ from gan_ref.commands.command_line import (
     require_numbers,
     require_range,
 )
+from gan_ref.commands.project import project_files
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
@@ -124,7 +125,7 @@ def render(
                 "so many walks through so many keyframes take over 1 GB: lower --grid or --keyframes"
             )
     elif picks:
-        raise UserError(f"--through and --z belong to --path slerp and linear, not to {path}")
+        raise UserError(f"--through, --z and --between belong to --path slerp and linear, not to {path}")
     if dimension and path != "dimension":
         raise UserError("--dimension belongs to --path dimension")
     if direction and (dimension or path not in ("direction", "component")):
@@ -276,6 +277,7 @@ def arguments() -> Parser:
         "first layer, a principal component of its features [slerp]")  # fmt: skip
     add("--through", type=integers, metavar="I,J[,...]", help="walk through the z of these numbers")
     add("--z", metavar="FILE", help="walk through the rows of a .npy (K, Z); with --frames K each is a frame")
+    add("--between", metavar="A.jpg,B.jpg[,...]", help="walk through the z nearest to these pictures")
     add("--keyframes", type=int, metavar="K", help="stops of slerp and linear [6]")
     add("--seed", type=int, metavar="N", help="whose numbered z the walk goes through [the run's own]")
     add("--dimension", type=integers, metavar="I[,J,...]",
@@ -310,10 +312,15 @@ def cells(text: str) -> tuple[int, int]:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     given = vars(arguments().parse_args(argv))
-    if len(given.keys() & {"through", "z"}) > 1:
-        raise UserError("--through and --z each say where to walk: give one of them")
+    if len(given.keys() & {"through", "z", "between"}) > 1:
+        raise UserError("--through, --z and --between each say where to walk: give one of them")
     generator = load_generator(given.pop("checkpoint"), choose_device(given.pop("device")))
     if file := given.pop("z", None):
         z = load_z(file, generator.config.latent_dim)
         given["picks"] = z, range(len(z))
+    if names := given.pop("between", None):
+        files = [Path(name) for name in names.split(",")]
+        _, found = project_files(generator, files)
+        given["picks"] = found.z, [file.stem for file in files]
+        print("; ".join(f"{file.name}: error {error:.3f}" for file, error in zip(files, found.errors)))
     print(render(generator, **given))
