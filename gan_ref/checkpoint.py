@@ -214,7 +214,7 @@ def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> 
     restore(module, state.get("d_average") if classifies else state["discriminator"], "D")
     module.requires_grad_(False).eval()
     real = state["reference"].get("real")
-    if not isinstance(real, Tensor) or real.shape[1:] != shape or not torch.isfinite(real).all():
-        raise damaged("reference batch")
+    like = torch.empty(config.batch_size, *shape, device="meta")
+    require_like(real, like, "reference batch")
     set_reference(module, real)
     return module.to(device)

@@ -147,6 +147,15 @@ def test_a_discriminator_comes_out_of_its_checkpoint_as_it_played(run):
     assert d(x).features.isfinite().all()
 
 
+@pytest.mark.parametrize("value", [None, torch.zeros(8, 3, 4, 4), torch.full((8, 3, 16, 16), torch.nan)])
+def test_a_damaged_reference_batch_gets_one_line(run, tmp_path, value):
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    state["reference"]["real"] = value
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match="reference batch"):
+        load_discriminator(tmp_path)
+
+
 def test_evaluate_reports_how_near_images_can_be_reached(run, tmp_path, capsys):
     flags = ["--samples", "20", "--pixels", "--projection", "3", "--out", str(tmp_path / "r.json")]
     assert evaluate.main([str(run), *flags, "--device", "cpu"]) == 0
