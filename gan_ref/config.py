@@ -71,6 +71,9 @@ class Config:
     device: str = _setting("first", "auto", f"where to train; {HELP}", choices=DEVICES)
 
     network: str = _setting("networks", "dcgan", "the image networks", choices=IMAGE_NETWORKS)
+    upsample: str = _setting(
+        "networks", "transposed", "how the dcgan's G doubles a plane", choices=("transposed", "nearest")
+    )
     channels: int = _setting("networks", None, "1 for gray images, 3 for colour", low=1, high=3)
     d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)
     layers: int = _setting("networks", 3, "hidden layers of the networks for points", low=1, high=16)
@@ -142,12 +145,15 @@ class Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Any, source: str = "config") -> Config:
-        """A Config from untrusted JSON-like data: every field must be known, present and in its range."""
+    def from_dict(cls, values: Any, source: str = "config", only_drawn: bool = False) -> Config:
+        """A Config from untrusted JSON-like data: every field must be known, present and in its range.
+
+        What is ``only_drawn`` may lack the settings that later versions added: they have their defaults.
+        """
         if not isinstance(values, dict):
             raise UserError(f"{source}: not a set of settings")
         unknown = sorted(str(name) for name in values if name not in TYPES)
-        missing = sorted(name for name in TYPES if name not in values)
+        missing = [] if only_drawn else sorted(name for name in TYPES if name not in values)
         if unknown or missing:
             problem = f"unknown setting {unknown[0]!r}" if unknown else f"setting {missing[0]!r} is missing"
             raise UserError(f"{source}: {problem}; another version wrote it, or it is damaged")

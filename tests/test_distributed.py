@@ -32,6 +32,8 @@ SMALL = {"device": "cpu", "precision": "float32", "width": 4, "latent_dim": 8, "
 LIKE_ANOTHER = ("face-2015-bn", "feature-matching-sum", "label-smoothing", "historical-averaging", "ttur",
                 "lsgan", "r1", "instance-noise")  # fmt: skip
 GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if name not in LIKE_ANOTHER} | {
+    # without the schedule of β₂, which SGD does not have
+    "r3gan": recipes.settings("r3gan") | {"schedules": ("Cosine(of='R2.weight', last=0.1)",)},
     "noise everywhere": {"norm_g": "none", "norm_d": "virtual", "d_noise": 0.1, "d_dropout": 0.2,
                          "flip": True, "instance_noise": "InstanceNoise(sigma=0.1)"},
     "a gradient of gradients through batch norm": {"update": "Consensus(weight=0.1)"},

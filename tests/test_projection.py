@@ -86,6 +86,12 @@ def draw(g: SimpleNamespace, z: Tensor) -> np.ndarray:
     return ((g.module(z).permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).numpy().astype(np.uint8)
 
 
+def test_without_a_discriminator_pixels_alone_are_searched():
+    g, _ = small_gan()
+    found = projection.project(g, None, draw_samples(g, range(4), seed=3))
+    assert (found.errors < 0.2 * found.nearest).all()
+
+
 def test_more_starts_find_no_worse_and_a_picture_does_not_see_the_others():
     g, d = small_gan()
     own = draw_samples(g, range(3), seed=4)
@@ -186,6 +192,12 @@ def test_a_senseless_option_gets_one_line_and_writes_nothing(
     assert project.main([str(run), *options, "--device", "cpu"]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1 and os.listdir(tmp_path) == ["text.png"]
+
+
+def test_the_package_s_own_generator_has_no_discriminator_and_projects(tmp_path, images, capsys):
+    options = ["--out", str(tmp_path / "p.npy"), "--steps", "2", "--starts", "1", "--device", "cpu"]
+    assert project.main(["demo", f"{images}/a/0.png", *options]) == 0
+    assert "0.png: error 0." in capsys.readouterr().out
 
 
 def test_points_are_not_projected():

@@ -349,6 +349,11 @@ def test_points_move_in_one_picture_with_their_trail_and_loop_too(tmp_path):
     assert change[-1] < 2 * np.median(change)  # the first frame has the trail of the loop's end
 
 
+@pytest.mark.parametrize("path", paths.SWEEPS)
+def test_points_can_be_swept_too(tmp_path, path):
+    assert "3 frames of 256x256" in walk.render(points(), tmp_path / "a.gif", path, frames=3, grid=(2, 5))
+
+
 @pytest.mark.parametrize("make", [discs, points])
 @pytest.mark.parametrize("suffix", ["gif", "mp4"])
 def test_few_frames_and_latents_live_at_any_moment(tmp_path, monkeypatch, make, suffix):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_ref.checkpoint import LoadedGenerator, load_discriminator, load_generator
+from gan_ref.checkpoint import DEMO, LoadedGenerator, discriminator_of, load_discriminator, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file, require_range
 from gan_ref.data import open_dataset
 from gan_ref.data.mixtures import MIXTURES
@@ -69,8 +69,8 @@ def evaluate(
         report["labels_per_class"] = config.labels_per_class
         report["test_error"] = error_rate(discriminator, *test_images(config, generator.device))
     if projection:
-        discriminator = load_discriminator(generator.path, generator.device)
-        report["projection"] = measure_recovery(generator, discriminator, metrics, samples, projection)
+        judge = discriminator_of(generator)
+        report["projection"] = measure_recovery(generator, judge, metrics, samples, projection)
     return report, metrics, samples
 
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     description = "Measure how good the samples of a trained generator are, beside real data."
     parser = Parser(prog="gan-ref evaluate", description=description)
     add = parser.add_argument
-    add("checkpoint", help="a checkpoint.pt or a run folder")
+    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--data", metavar="SOURCE", help="real samples to compare with [what it was trained on]")
     add("--samples", type=int, default=SAMPLES, metavar="N",
         help=f"number of samples; more make steadier metrics [{SAMPLES}]")  # fmt: skip
@@ -96,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_range("--projection", given.projection, 0, 10_000)
     require_range("--seed", given.seed, 0, 2**63 - 1)
     generator = load_generator(given.checkpoint, choose_device(given.device))
-    out = output_file(given.out or generator.path.parent / "report.json", (".json",))
+    folder = Path() if generator.path == DEMO else generator.path.parent
+    out = output_file(given.out or folder / "report.json", (".json",))
 
     wanted = given.data, given.samples, given.seed, given.inception, given.pixels, given.projection
     report, metrics, samples = evaluate(generator, *wanted)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_ref.checkpoint import LoadedGenerator, load_discriminator, load_generator
+from gan_ref.checkpoint import LoadedGenerator, discriminator_of, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file, require_range
 from gan_ref.data.decode import decode
 from gan_ref.data.mixtures import MIXTURES
@@ -39,8 +39,7 @@ def project_files(
     channels, height, width = generator.shape
     read = partial(read_picture, size=(height, width), channels=channels)
     pictures = np.stack([read_untrusted(file, read, "an image that can be read") for file in files])
-    discriminator = load_discriminator(generator.path, generator.device)
-    return pictures, project(generator, discriminator, pictures, starts, steps)
+    return pictures, project(generator, discriminator_of(generator), pictures, starts, steps)
 
 
 def read_picture(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:

@@ -105,7 +105,7 @@ def arguments() -> Parser:
     description = "Draw pictures from a trained generator, on one page or a file each."
     parser = Parser(prog="gan-ref sample", description=description, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
-    add("checkpoint", metavar="RUN", help="a run folder or a checkpoint")
+    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--out", metavar="FILE", help="a .png with all samples on one page")
     add("--each", metavar="FOLDER", help="a folder for single files, 000000.png and on")
     add("--count", type=int, metavar="N", help="how many; a larger count begins with the same samples [64]")

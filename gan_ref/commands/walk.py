@@ -269,7 +269,7 @@ def arguments() -> Parser:
     description = "Make a movie of a walk through latent space: a loop, whose last frame leads to its first."
     parser = Parser(prog="gan-ref walk", description=description, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
-    add("checkpoint", metavar="RUN", help="a run folder or a checkpoint")
+    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--out", metavar="FILE", help=f"the movie to write: {', '.join('walk' + s for s in SUFFIXES)}")
     add("--frames-dir", metavar="FOLDER", help="write each frame as a PNG too, 000000.png and on")
     add("--path", choices=paths.PATHS, help="slerp and linear go through keyframes and back to the first; "

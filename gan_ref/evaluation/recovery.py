@@ -20,7 +20,7 @@ from gan_ref.latents.samples import FinishedGenerator
 
 def measure_recovery(
     generator: FinishedGenerator,
-    discriminator: nn.Module,
+    discriminator: nn.Module | None,
     metrics: SampleMetrics,
     samples: np.ndarray,
     count: int,

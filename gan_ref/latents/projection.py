@@ -29,7 +29,7 @@ class Projection(NamedTuple):
 
 def project(
     generator: FinishedGenerator,
-    discriminator: nn.Module,
+    discriminator: nn.Module | None,
     pictures: np.ndarray,
     starts: int = 4,
     steps: int = 200,
@@ -39,10 +39,11 @@ def project(
 
         L(z) = ‖G(z) − x‖² / E‖G − E G‖² + ‖f(G(z)) − f(x)‖² / E‖f(G) − E f(G)‖²
 
-    f are D's features (of its last hidden layer), which see what pixels do not, and the expectations make
-    both terms about 2 for two unrelated samples. Adam goes from the ``starts`` nearest of 256 random z to the
-    least L (after Zhu et al. 2016, §3.1, and inference via optimization, Metz et al. 2017, §3.4). z stays
-    within √Z + 3 of the origin, since N(0, I) has its norms within √Z ± 3.
+    f are D's features (of its last hidden layer), which see what pixels do not; without a D there is the
+    first term alone. The expectations make both terms about 2 for two unrelated samples. Adam goes from the
+    ``starts`` nearest of 256 random z to the least L (after Zhu et al. 2016, §3.1, and inference via
+    optimization, Metz et al. 2017, §3.4). z stays within √Z + 3 of the origin, since N(0, I) has its norms
+    within √Z ± 3.
     """
     batch = forward_batch(max(generator.shape[1:]))
     device = next(generator.module.parameters()).device
@@ -52,7 +53,8 @@ def project(
 
     def look(x: Tensor) -> list[Tensor]:
         """x (n, C, H, W) as pixels (n, C·H·W) and as D's features (n, F)."""
-        return [x.flatten(1).float(), discriminator(x).features.flatten(1).float()]
+        seen = [x] if discriminator is None else [x, discriminator(x).features]
+        return [y.flatten(1).float() for y in seen]
 
     def together(looks: Iterable[list[Tensor]]) -> list[Tensor]:
         return [torch.cat(parts) for parts in zip(*looks)]
@@ -63,7 +65,7 @@ def project(
         goals = together(look(part / 127.5 - 1) for part in x.split(batch))
         spreads = [y.var(dim=0, correction=0).sum().clamp(min=1e-12) for y in seen]
         gaps = [torch.cdist(goal, y) for goal, y in zip(goals, seen)]  # (N, CANDIDATES) each
-        costs = gaps[0].square() / spreads[0] + gaps[1].square() / spreads[1]
+        costs = torch.stack([gap.square() / s for gap, s in zip(gaps, spreads)]).sum(dim=0)
         first = tried[costs.topk(starts, largest=False).indices.flatten()]  # (N·starts, Z)
         nearest = gaps[0].amin(dim=1) / math.sqrt(goals[0].shape[1]) / 2  # pixels in [−1, 1] to [0, 1]
 

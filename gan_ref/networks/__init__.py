@@ -36,7 +36,8 @@ def build_generator(config: Config, shape: tuple[int, ...]) -> nn.Module:
         elif config.network == "face2015":
             network = face2015.Generator(size, channels, width, latent_dim, config.norm_g)
         else:
-            network = dcgan.Generator(size, channels, width, latent_dim, config.norm_g, decay)
+            norm, upsample = config.norm_g, config.upsample
+            network = dcgan.Generator(size, channels, width, latent_dim, norm, decay, upsample)
     return to_channels_last(network)
 
 

@@ -132,6 +132,10 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         bool(config.d_noise) and (config.autoencoder or images and config.network == "face2015"),
         "this D has no noise layers: leave --d-noise out",
     )
+    refuse(
+        config.upsample != "transposed" and (config.network != "dcgan" or not images),
+        "--upsample is about the G of dcgan for images: leave it out",
+    )
     refuse(config.autoencoder and bool(config.d_dropout), "an autoencoder has no dropout: leave it out")
     refuse(energy and config.batch_size == 1, "EnergyBased compares the samples of a batch: take 2 or more")
 

@@ -126,6 +126,7 @@ class Penalty(Protocol):
     players: str = "D"  # whose loss it joins: "D", "G" or "DG"
     g_sees_reals: bool = False  # whether it needs D's output on reals in G's turn
     differentiates_real: bool = False  # whether it takes the gradient of D at the reals
+    differentiates_fake: bool = False  # and at the fakes
     each_sample_alone: bool = (
         False  # whether it means each sample's own gradient, so that D may not mix a batch
     )
@@ -307,6 +308,8 @@ class Game:
         self.see_reference(parameters)
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
+        if any(p.differentiates_fake for p in self.d_penalties) and not fake.requires_grad:
+            fake = fake.detach().requires_grad_()
         real_output, fake_output = self._discriminate_both(real, fake, parameters)
         labels = None if labels is None else distributed.gather(labels)
         loss = self.objective.d_loss(real_output, fake_output, labels)
