@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gan_ref.commands import walk
 from gan_ref.errors import UserError
-from gan_ref.evaluation.factors import factor_changes, table
+from gan_ref.evaluation.factors import factor_changes, factor_table, table
 from gan_ref.latents.directions import feature_directions, first_layer, layer_directions
 from gan_ref.networks.dcgan import Generator
 
@@ -121,4 +121,4 @@ def test_factors_need_labels(tmp_path, images):
     generator.config.image_size = generator.config.channels = generator.config.threads = None
     generator.config.follow_links = False
     with pytest.raises(UserError, match="images with labels"):
-        walk.factor_table(generator, "direction", [0], torch.eye(100)[:1], 0, (-3, 3))
+        factor_table(generator, ["direction 0"], torch.eye(100)[:1], 0, (-3, 3))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,6 +29,7 @@ from gan_ref.commands.project import project_files
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
+from gan_ref.evaluation.factors import factor_table
 from gan_ref.latents import paths
 from gan_ref.latents.directions import feature_directions, layer_directions, strongest_dimensions
 from gan_ref.latents.numbers import load_z, numbered_z
@@ -116,7 +116,7 @@ def render(
         raise UserError("--captions and --smooth-scale are for images, and this generator makes points")
     if path in ("slerp", "linear"):
         if picks and keyframes is not None:
-            raise UserError("--keyframes are random: leave it out where a walk goes through chosen z")
+            raise UserError("leave out --keyframes, the number of stops: a walk through chosen z has its own")
         require_range(
             "the number of z to walk through" if picks else "--keyframes", stops, 2, min(frames, 10_000)
         )
@@ -151,20 +151,13 @@ def render(
         raise UserError(f"frames of {width}x{height} pixels, more than {MAX_SIDE}: lower --scale or --grid")
 
     said, directions = "", None
-    if path == "dimension":
-        if not swept:
-            swept = strongest_dimensions(generator, rows, seed, span)
+    if sweeps:
+        given = len(swept)
+        swept, directions = sweep_directions(generator, path, rows, swept, seed, span)
+        if path == "dimension" and not given:
             said = f"; dimensions {','.join(map(str, swept))} move the picture most"
-        directions = torch.eye(latent_dim)[list(swept)]
-    elif sweeps:
-        swept = swept or range(rows)
-        by_layer = path == "direction"
-        known = (
-            layer_directions(generator) if by_layer else feature_directions(generator, max(swept) + 1, seed)
-        )
-        directions = known[list(swept)]
-    if factors and directions is not None:
-        said += "\n" + factor_table(generator, path, swept, directions, seed, span)
+        if factors:
+            said += "\n" + factor_table(generator, [f"{path} {i}" for i in swept], directions, seed, span)
     walk = paths.walks(
         path, latent_dim, rows, columns, seed, stops, directions, span, psi, picks and picks[0]
     )
@@ -186,30 +179,22 @@ def render(
     return f"{out or frames_dir}: {frames} frames of {width}x{height}, {seconds}{said}"
 
 
-def factor_table(
+def sweep_directions(
     generator: FinishedGenerator,
     path: str,
+    rows: int,
     swept: Sequence[int],
-    directions: Tensor,
     seed: int,
     span: tuple[float, float],
-) -> str:
-    """Which labelled factors of the data each direction moves, beside what a random one does."""
-    from gan_ref.data import open_split
-    from gan_ref.evaluation.classifier import open_classifier
-    from gan_ref.evaluation.factors import factor_changes, table
-    from gan_ref.evaluation.metrics import labellings
-
-    train, test = (open_split(generator.config, split) for split in ("train", "test"))
-    if train is None or train.points or not (labels := labellings(train)):
-        raise UserError("--factors needs images with labels, and this run's data has none")
-    held_out = None if test is None else (test.samples, labellings(test))
-    classifier = open_classifier(train.samples, labels, held_out)
-    chance = torch.randn(4, directions.shape[1], generator=torch.Generator().manual_seed(seed))
-    every = torch.cat([directions, F.normalize(chance, dim=1)])
-    changes = factor_changes(classifier, generator, every, seed, span)
-    rows = {head: np.append(share[:-4], share[-4:].mean()) for head, share in changes.items()}
-    return table([*(f"{path} {i}" for i in swept), "random"], rows)
+) -> tuple[Sequence[int], Tensor]:
+    """Which numbers are swept, the strongest if none is given, and the direction of each: (R, Z)."""
+    if path == "dimension":
+        swept = swept or strongest_dimensions(generator, rows, seed, span)
+        return swept, torch.eye(generator.config.latent_dim)[list(swept)]
+    swept = swept or range(rows)
+    if path == "direction":
+        return swept, layer_directions(generator)[list(swept)]
+    return swept, feature_directions(generator, max(swept) + 1, seed)[list(swept)]
 
 
 def stop_names(
