@@ -82,6 +82,7 @@ class Config:
         "networks", 0.9, "share of its old statistics that batch norm keeps", low=0, high=1
     )
     minibatch_discrimination: bool = _setting("networks", False, "let D compare the samples of a batch")
+    pack: int = _setting("networks", 1, "samples that D judges together (PacGAN)", low=1, high=64)
     autoencoder: bool = _setting("networks", False, "let D reconstruct: its score is minus the error (EBGAN)")
     d_noise: float = _setting(
         "networks", 0.0, "σ of the Gaussian noise between D's layers", low=0.0, high=10.0
@@ -101,6 +102,7 @@ class Config:
         "game", "Alternating", "the order of the steps, and what they differentiate through"
     )
     instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
+    augment: str = _setting("game", "", "changes of all that D sees, DiffAugment or AdaptiveAugment")
     schedules: tuple[str, ...] = _setting(
         "game", (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
     )
@@ -165,6 +167,8 @@ class Config:
 
 
 TYPES: dict[str, Any] = typing.get_type_hints(Config)
+OF_NETWORKS = ["image_size", "width", "norm_g", "norm_d"]  # the settings that decide how networks are built
+OF_NETWORKS += [name for name, f in Config.__dataclass_fields__.items() if f.metadata["group"] == "networks"]
 
 
 def flag(name: str) -> str:

@@ -35,7 +35,7 @@ def draw(run: Run) -> Batch:
     """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I)."""
     x, labels = run.data.next()
     z = torch.randn(run.config.batch_size, run.config.latent_dim, generator=run.rng, device=run.device)
-    return Batch(x, labels, distributed.part(z))
+    return Batch(x, labels, distributed.part(z, run.config.pack))
 
 
 def play_round(run: Run) -> tuple[Turn, Turn]:
@@ -47,8 +47,15 @@ def play_round(run: Run) -> tuple[Turn, Turn]:
     return d, g
 
 
-def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] | None = None) -> None:
-    """Play ``config.steps`` rounds and leave a run in ``folder``. Go on from ``state`` if it is given.
+def train(
+    config: Config,
+    dataset: Dataset,
+    folder: Path,
+    state: dict[str, Any] | None = None,
+    init: dict[str, Any] | None = None,
+) -> None:
+    """Play ``config.steps`` rounds and leave a run in ``folder``. Go on from ``state`` if it is given, or
+    else begin with the weights of ``init``, another run's checkpoint.
 
     ``config`` is complete, and ``dataset`` is what it names: see run.choose_settings. Raises UserError if the
     run cannot go on (a loss that is not finite, a full disk), and Stopped, with a checkpoint written, after
@@ -59,6 +66,8 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
     run = Run(config, dataset)
     if state is not None:
         run.load_state_dict(state)
+    elif init is not None:
+        run.begin_from(init)
     game, steps = run.game, config.steps
     main = distributed.rank() == 0  # the process that writes and prints
     guard = FiniteGuard(game, folder, run.device, config.log_every)

@@ -27,6 +27,7 @@ CHANGING = {
     "face-2015-margin": "Margin looks at D's errors",
     "instance-noise": "InstanceNoise lowers its σ",
     "feature-matching-sum": "FeatureMatchingTerm raises its weight",
+    "r3gan": "Cosine changes beta2",
 }
 ROUNDS = 7
 

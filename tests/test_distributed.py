@@ -40,6 +40,8 @@ GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if na
     "a gradient of gradients through similarities": {"update": "Consensus(weight=0.001)", "norm_d": "none",
                                                      "minibatch_discrimination": True},
     "whoever moves depends on the errors": {"balance": "Dynamic(low=0.5, high=0.6)"},
+    "packs of two": {"pack": 2, "augment": "AdaptiveAugment(target=-1.0, images=100)", "norm_d": "none",
+                     "penalties": ("R1(weight=0.1)", "GradientPenalty")},
     "points, and noise in D": {"data": "grid25", "d_noise": 0.1},
     "both gradients at the same point": {"update": "Simultaneous", "minibatch_discrimination": True},
 }  # fmt: skip

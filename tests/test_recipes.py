@@ -225,6 +225,7 @@ IMAGES, POINTS = (3, 16, 16), (2,)
         ({"network": "face2015", "d_noise": 0.1}, "noise layers"),
         ({"network": "face2015", "upsample": "nearest"}, "dcgan"),
         ({"penalties": ("R2",)}, "batch norm"),
+        (recipes.settings("semi-supervised") | {"pack": 2}, "--pack"),
         ({"instance_noise": "R1"}, "noise"),
         ({"penalties": ("R1", "Nothing")}, "penalties"),
         (recipes.settings("semi-supervised") | {"penalties": ("LocalStability",)}, "labels"),

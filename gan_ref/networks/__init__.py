@@ -41,8 +41,17 @@ def build_generator(config: Config, shape: tuple[int, ...]) -> nn.Module:
     return to_channels_last(network)
 
 
+def packed(config: Config, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """What D sees at once: m samples of ``shape``, the channels of one after those of another."""
+    return config.pack * shape[0], *shape[1:]
+
+
 def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int = 0) -> nn.Module:
-    """D for samples of ``shape``: (N, *shape) → Output, with class logits if num_classes > 0."""
+    """D for samples of ``shape``: (N, *shape) → Output, with class logits if num_classes > 0.
+
+    It takes packs of m samples if the config says so (see ``packed``), and gives each pack one score.
+    """
+    shape = packed(config, shape)
     width = config.d_width or config.width
     similar, noise, dropout = config.minibatch_discrimination, config.d_noise, config.d_dropout
     with _weights_from(mix_seed(config.seed, "weights of D")):

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.layers import SpectralNorm, reference_pass
-from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.networks import build_discriminator, build_generator, packed
 
 MOMENTS = {"adam": 2, "rmsprop": 1, "sgd": 1}  # numbers that an optimizer remembers of each weight
 
@@ -55,10 +55,10 @@ def training_bytes(config: Config, shape: tuple[int, ...], classes: int = 0) -> 
     """
     build_d = lambda c: build_discriminator(c, shape, classes)
     g, g_made = _count(lambda c: build_generator(c, shape), config, config.width, (config.latent_dim,))
-    d, d_made = _count(build_d, config, config.d_width or config.width, shape)
+    d, d_made = _count(build_d, config, config.d_width or config.width, packed(config, shape))
     copies = 2 + MOMENTS[config.optimizer]
     weights = (copies + 1) * g + (copies + (config.labels_per_class > 0)) * d
-    return 4 * (weights + config.batch_size * (g_made + 2 * d_made))  # D sees reals and fakes
+    return 4 * (weights + config.batch_size * (g_made + 2 * d_made // config.pack))  # reals and fakes
 
 
 def _count(

@@ -30,7 +30,7 @@ def draw_sample_page(game: Game, dataset: Dataset, average: nn.Module, z: Tensor
     assert means is not None and sigma is not None
     points = points_of(game.g.module, z)
     fake, real = torch.from_numpy(points).to(z.device), dataset.samples[: len(points)]
-    field = plane.belief_field(game.d.module, game.objective, fake, real, plane.reach(means))
+    field = plane.belief_field(game.d.module, game.objective, fake, real, plane.reach(means), game.pack)
     found = mixture_coverage(points, means, sigma)
     words = f"{found.modes}/{found.total} modes", f"{found.high_quality:.0%} high quality"
     return plane.draw_plane(points, field, means, sigma, (f"step {game.round:,}", *words))
