@@ -21,6 +21,7 @@ from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import PassingTrouble, UserError
 from gan_ref.files import read_tensors, write_atomically
 from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.networks.conditional import classes_told
 from gan_ref.networks.size import shapes_only
 from gan_ref.shapes import sides
 
@@ -104,7 +105,7 @@ def load(path: str | Path) -> dict[str, Any]:
     ):
         raise UserError(f"{path}: its settings contradict the shape of its samples; the file is damaged")
     with shapes_only():  # a file's settings do not decide how much memory is taken
-        fresh = build_generator(config, tuple(shape)).state_dict()
+        fresh = build_generator(config, tuple(shape), len(state["classes"])).state_dict()
     require_like(state["average"], fresh, "averaged G")
     return state
 
@@ -189,17 +190,19 @@ class LoadedGenerator:
     step: int
     path: Path
     device: torch.device
+    classes: tuple[str, ...] = ()  # those that it can be asked for: after z, see gan_ref/latents/classes.py
 
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> LoadedGenerator:
     """The generator of a checkpoint or run folder. Raises UserError as ``load`` does."""
     state = load(path)
     config, shape = state["config"], tuple(state["shape"])
-    module = build_generator(config, shape)
+    module = build_generator(config, shape, len(state["classes"]))
     module.load_state_dict(state["average"])  # which load has held against this G
     module.requires_grad_(False).eval()
     device = torch.device(device)
-    return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device)
+    classes = tuple(state["classes"][: classes_told(config, state["classes"])])
+    return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device, classes)
 
 
 def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:

@@ -15,6 +15,7 @@ from gan_ref.errors import UserError
 from gan_ref.shapes import ImageSize, read_image_size
 
 NORMS_OF_D = ("batch", "virtual", "spectral", "weight", "none")
+CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
 IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
@@ -33,11 +34,13 @@ def _setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     read: Callable[[Any], Any] | None = None,
+    bare: str | None = None,
 ) -> Any:
     """A field with its help text and its values: low ≤ value ≤ high, one of choices, or what ``read`` makes
-    of what is given.
+    of what is given. ``bare`` is what the flag means without a value.
     """
     metadata = {"group": group, "help": help, "low": low, "high": high, "choices": choices, "read": read}
+    metadata["bare"] = bare
     return field(default=default, metadata=metadata)
 
 
@@ -78,6 +81,15 @@ class Config:
     norm_decay: float = _setting(
         "networks", 0.9, "share of its old statistics that batch norm keeps", low=0, high=1
     )
+    conditional: str = _setting(
+        "networks",
+        "none",
+        "G is told a class, and D judges by projection, guesses it (auxiliary), or sees it (concatenation); "
+        "projection without a word",
+        choices=CONDITIONAL,
+        bare="projection",
+    )
+    label_factor: str = _setting("networks", "", "of faces: one factor as the labels, as hair_style")
     minibatch_discrimination: bool = _setting("networks", False, "let D compare the samples of a batch")
     autoencoder: bool = _setting("networks", False, "let D reconstruct: its score is minus the error (EBGAN)")
     d_noise: float = _setting(
@@ -207,6 +219,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options |= {"type": kind, "metavar": {int: "N", float: "X", str: "NAME"}[kind]}
             if setting.metadata["choices"]:
                 options["metavar"] = "|".join(setting.metadata["choices"])
+        if bare := setting.metadata["bare"]:
+            options |= {"nargs": "?", "const": bare}
         groups[setting.metadata["group"]].add_argument(flag(name), **options)
         if name == "norm_d":
             both = {"choices": ("batch", "virtual", "none"), "metavar": "batch|virtual|none"}

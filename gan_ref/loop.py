@@ -32,10 +32,13 @@ from gan_ref.watch.signs import Signs
 
 
 def draw(run: Run) -> Batch:
-    """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I)."""
+    """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I).
+
+    The fakes of a conditional G have the labels of the reals, at the end of z.
+    """
     x, labels = run.data.next()
     z = torch.randn(run.config.batch_size, run.config.latent_dim, generator=run.rng, device=run.device)
-    return Batch(x, labels, distributed.part(z))
+    return Batch(x, labels, run.with_class(distributed.part(z), labels))
 
 
 def play_round(run: Run) -> tuple[Turn, Turn]:

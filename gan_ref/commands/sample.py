@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from gan_ref.checkpoint import load_generator
@@ -15,7 +17,8 @@ from gan_ref.commands.command_line import Parser, command, output_file, require_
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
-from gan_ref.latents.samples import FinishedGenerator, draw_samples, iterate_samples
+from gan_ref.latents.classes import find_class, require_classes
+from gan_ref.latents.samples import FinishedGenerator, iterate_samples
 from gan_ref.pictures import pages, plane
 
 GAP = 2  # pixels between the pictures on a page
@@ -26,16 +29,19 @@ def write(
     generator: FinishedGenerator,
     out: str | os.PathLike[str] | None = None,
     each: str | os.PathLike[str] | None = None,
-    count: int = 64,
+    count: int | None = None,
     seed: int | None = None,
     columns: int | None = None,
     scale: int = 1,
     numbers: bool = False,
+    label: str | None = None,
 ) -> str:
     """Write samples 0 to count − 1 of a seed as the page ``out``, as files ``each``/000000.png …, or as both.
 
     Without a seed it is the run's own, so that the page shows what the pages of its training show. Points are
-    drawn in one picture. Returns a line for each thing written. Raises UserError for values that make none.
+    drawn in one picture. With a class as ``label`` all samples are of it, and with "each" every class has a
+    row of the same z. There are 64 samples unless ``count`` is given, and 8 in such a row. Returns a line for
+    each thing written. Raises UserError for values that make none.
     """
     points = generator.config.data in MIXTURES
     side = (plane.SCATTER if points else max(generator.shape[1:])) * scale
@@ -44,9 +50,13 @@ def write(
         raise UserError("nothing to write: give --out page.png, or --each FOLDER, or both")
     if points and (each or numbers):
         raise UserError("--each and --numbers are for images, and this generator makes points: use --out")
+    count = (8 if label == "each" else 64) if count is None else count
     require_range("--count", count, 1, 1_000_000)
     require_range("--seed", seed, 0, 2**63 - 1)
     require_range("--scale", scale, 1, 256)
+    which, labels = choose_classes(generator.classes, label, count)
+    if label == "each":
+        count, columns = len(which), columns or count
     if columns is not None:
         require_range("--columns", columns, 1, count)
     columns = columns or math.ceil(math.sqrt(count))
@@ -61,22 +71,34 @@ def write(
         output_file(Path(each) / "000000.png", (".png",))
 
     lines = []
+    draw = functools.partial(iterate_samples, generator, which, seed, labels)
     if each:
-        images = iterate_samples(generator, range(count), seed)
+        images = draw()
         for i, image in enumerate(tqdm(images, "sample", count, disable=None, leave=False)):
             pages.write_png(Path(each) / f"{i:06d}.png", pages.upscale(image, scale))
         lines.append(f"{each}: {count} pictures, 000000.png to {count - 1:06d}.png")
     if out:
-        samples = draw_samples(generator, count, seed)
+        samples = np.stack(list(draw()))
         if points:
             page = plane.draw_scatter(samples[None], MIXTURES[generator.config.data][0], scale)
         else:
             samples = pages.upscale(samples, scale)
-            samples = pages.label(samples, range(count)) if numbers else samples
+            samples = pages.label(samples, which) if numbers else samples
             page = pages.grid(samples, rows, columns, GAP)
         pages.write_png(out, page)
         lines.append(f"{out}: {count} samples on a page of {page.shape[1]}x{page.shape[0]}")
     return "\n".join(lines)
+
+
+def choose_classes(
+    known: Sequence[str], label: str | None, count: int
+) -> tuple[Sequence[int], Sequence[int] | None]:
+    """The numbers of the z to draw, and the class of each; None leaves the choice to ``iterate_samples``."""
+    if label is None:
+        return range(count), None
+    require_classes(known, "--class")
+    labels = range(len(known)) if label == "each" else [find_class(label, known)]
+    return [*range(count)] * len(labels), [k for k in labels for _ in range(count)]
 
 
 def arguments() -> Parser:
@@ -91,6 +113,12 @@ def arguments() -> Parser:
     add("--seed", type=int, metavar="N", help="seed of the samples [the run's own, as on its training pages]")
     add("--columns", type=int, metavar="K", help="columns of the page [as many as rows]")
     add("--scale", type=int, metavar="K", help="enlarge every pixel to KxK equal ones [1]")
+    add(
+        "--class",
+        dest="label",
+        metavar="NAME|N|each",
+        help="a class, or a row of --count [8] samples for each",
+    )
     add("--numbers", action="store_true", help="print its number under each sample")
     add("--device", choices=DEVICES, default="auto", help=f"where the generator runs; {HELP} [auto]")
     return parser

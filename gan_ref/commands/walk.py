@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,6 +20,7 @@ from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.latents import paths
+from gan_ref.latents.classes import classes_in_turn, find_class, require_classes, walk_classes
 from gan_ref.latents.samples import FinishedGenerator, stream_samples
 from gan_ref.pictures import pages, plane
 from gan_ref.pictures.movies import frame_rate, write_movie
@@ -42,12 +44,15 @@ def render(
     dimension: Sequence[int] = (),
     span: tuple[float, float] = (-3.0, 3.0),
     scale: int = 1,
+    classes: Sequence[str] = (),
 ) -> str:
     """Write the movie of a walk, and return a line that says what it is.
 
     A frame of images H×W has R·H·scale lines of C·W·scale pixels, with ``grid`` = (R, C): 4×4 walks unless
     given, and on a ``dimension`` path a row for each dimension. A generator of points moves R·C points in one
-    picture, 8×8 unless given. Without keyframes there are 6. Raises UserError for values that make no movie.
+    picture, 8×8 unless given. Without keyframes there are 6.
+    A conditional generator passes through ``classes``, or else each walk keeps its own. Raises UserError for
+    values that make no movie.
     """
     points = generator.config.data in MIXTURES
     latent_dim = generator.config.latent_dim
@@ -67,7 +72,8 @@ def render(
     require_range("--scale", scale, 1, 256)
     require_range("--grid, its number of walks,", rows * columns, 1, MAX_WALKS)
     if path in ("slerp", "linear"):
-        require_range("--keyframes", keyframes, 2, min(frames, 10_000))
+        # with one keyframe z stays, while the class changes
+        require_range("--keyframes", keyframes, 1 if classes else 2, min(frames, 10_000))
         if rows * columns * keyframes * latent_dim > 1 << 27:
             raise UserError(
                 "so many walks through so many keyframes take over 1 GB: lower --grid or --keyframes"
@@ -87,12 +93,23 @@ def render(
         raise UserError(f"frames of {width}x{height} pixels, more than {MAX_SIDE}: lower --scale or --grid")
 
     walk = paths.walks(path, latent_dim, rows, columns, seed, keyframes, dimension, span)
+    stops = choose_stops(generator.classes, classes, rows, columns, frames)
+    walk = walk_classes(walk, stops, len(generator.classes))
     pictures = draw_frames(generator, walk, frames, (rows, columns), scale)
     write_movie(out, tqdm(pictures, "walk", frames, unit="frame", disable=None, leave=False), fps)
     rate = float(frame_rate(out, fps))
     nearest = f", a GIF's nearest to {fps:g}" if abs(rate - fps) > 0.01 else ""
     seconds = f"{frames / rate:.1f} s at {rate:.4g} frames a second{nearest}"
     return f"{out}: {frames} frames of {width}x{height}, {seconds}"
+
+
+def choose_stops(known: Sequence[str], asked: Sequence[str], rows: int, columns: int, frames: int) -> Tensor:
+    """The classes that each walk passes through, int64 (rows·columns, S): those asked for, or one each."""
+    if not asked:
+        return classes_in_turn(range(rows * columns), len(known))[:, None]
+    require_classes(known, "--classes")
+    require_range("--classes, their number,", len(asked), 1, frames)
+    return torch.tensor([find_class(name, known) for name in asked]).expand(rows * columns, -1)
 
 
 def draw_frames(
@@ -130,6 +147,8 @@ def arguments() -> Parser:
     add("--seed", type=int, metavar="N", help="seed of the walks: the same seed, the same movie [0]")
     add("--dimension", type=integers, metavar="I[,J,...]", help="coordinates of z to sweep, a row for each")
     add("--span", type=float, nargs=2, metavar=("LO", "HI"), help="the two ends of a sweep [-3 3]")
+    add("--classes", type=lambda text: text.split(","), metavar="A,B,...",
+        help="pass through these classes; with --keyframes 1 z stays [each walk keeps a class]")  # fmt: skip
     add("--scale", type=int, metavar="K", help="every pixel becomes KxK equal ones [1]")
     add("--device", choices=DEVICES, default="auto", help=f"where the generator runs; {HELP} [auto]")
     return parser

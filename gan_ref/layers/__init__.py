@@ -3,6 +3,7 @@
     minibatch_discrimination    MinibatchDiscrimination                  Salimans et al. 2016, §3.2
     virtual_batch_norm          VirtualBatchNorm2d, set_reference        Salimans et al. 2016, §3.5
     batch_norm                  batch_norm, SyncBatchNorm                Ioffe & Szegedy 2015
+    conditional_batch_norm      ConditionalBatchNorm2d                   Dumoulin et al. 2017
     weight_norm                 WeightNormLinear, WeightNormConv2d       Salimans & Kingma 2016
     spectral_norm               spectral_norm                            Miyato et al. 2018
     noise                       GaussianNoise, Dropout, SpatialDropout   Srivastava et al. 2014
@@ -13,6 +14,7 @@ penalties.
 """
 
 from gan_ref.layers.batch_norm import SyncBatchNorm, batch_norm, measure_statistics, synchronise_batch_norm
+from gan_ref.layers.conditional_batch_norm import ConditionalBatchNorm2d, ConditionedSequential
 from gan_ref.layers.ends import FromLatent, flatten
 from gan_ref.layers.minibatch_discrimination import MinibatchDiscrimination
 from gan_ref.layers.noise import Dropout, GaussianNoise, SpatialDropout, seed_noise
@@ -21,6 +23,8 @@ from gan_ref.layers.virtual_batch_norm import VirtualBatchNorm2d, reference_pass
 from gan_ref.layers.weight_norm import WeightNormConv2d, WeightNormLinear, data_dependent_init
 
 __all__ = [
+    "ConditionalBatchNorm2d",
+    "ConditionedSequential",
     "Dropout",
     "FromLatent",
     "GaussianNoise",

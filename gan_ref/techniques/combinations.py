@@ -112,6 +112,16 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "LocalStability differentiates D's whole loss in G's turn, and SemiSupervised has labels in D's turn "
         "only: leave one out",
     )
+    guesses = config.conditional == "auxiliary"
+    refuse(
+        guesses != has(penalties.AuxiliaryClassifier),
+        "--conditional auxiliary and --penalties AuxiliaryClassifier go together: take --recipe acgan",
+    )
+    refuse(
+        config.conditional != "none" and (classifies or config.autoencoder),
+        f"--conditional {config.conditional} has no place in "
+        f"{'an autoencoder' if config.autoencoder else config.network}: leave it out",
+    )
     extras = (config.minibatch_discrimination, config.autoencoder, config.d_noise, config.d_dropout)
     refuse(
         classifies and any(extras),

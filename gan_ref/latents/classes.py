@@ -1,0 +1,73 @@
+"""The class that a conditional G is asked for: the last K numbers of what it is given, after z.
+
+One-hot they name a class, and numbers between two classes lie between their pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_ref.errors import UserError
+from gan_ref.latents.paths import lerp, through
+from gan_ref.networks.conditional import one_hot
+
+
+def with_class(z: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """What a conditional G is given, z (N, Z) and labels (N,) → (N, Z + K); with K = 0 classes, z itself."""
+    if not classes:
+        return z
+    assert labels is not None
+    return torch.cat([z, one_hot(labels, classes).to(z)], dim=-1)
+
+
+def classes_in_turn(numbers: Iterable[int], classes: int) -> Tensor:
+    """The class of z number i where none is asked for: i mod K, so that pages show all; int64 (N,)."""
+    return torch.tensor([i % max(classes, 1) for i in numbers], dtype=torch.int64)
+
+
+def labels_like(labels: np.ndarray, count: int, seed: int = 0) -> Tensor:
+    """The labels of ``count`` of N samples, int64: classes are as frequent as in the data's labels (N,)."""
+    return torch.from_numpy(labels[np.random.default_rng(seed).permutation(len(labels))[:count]])
+
+
+def walk_classes(walk: Callable[[Tensor], Tensor], stops: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
+    """A walk t (T,) → z (T, W, Z) of which walk w passes through the classes ``stops`` (W, S): (T, W, Z + K).
+
+    It visits them in order and returns to the first, on straight lines between their one-hot y. With S = 1 it
+    stays.
+    """
+    if not classes:
+        return walk
+    y = one_hot(stops, classes).double()
+    return lambda t: torch.cat([walk(t), through(y, lerp, t).transpose(0, 1)], dim=-1)
+
+
+def find_class(text: str, names: Sequence[str]) -> int:
+    """The class that a person means by its name, by a part that no other name has, or by its number.
+
+    Raises UserError for a text that means none, or several.
+    """
+    if text in names:
+        return names.index(text)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    found = [k for k, name in enumerate(names) if text.lower() in name.lower()]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{k} {name!r}" for k, name in enumerate(names[:30])) + (
+        ", …" if len(names) > 30 else ""
+    )
+    what = "is a part of several names" if found else "is not among them"
+    raise UserError(f"class {text!r} {what}; the classes are {listed}")
+
+
+def require_classes(names: Sequence[str], option: str) -> None:
+    """Raise UserError if G knows no classes."""
+    if not names:
+        raise UserError(
+            f"{option}: this generator was trained without classes; train.py --conditional gives one"
+        )
