@@ -108,7 +108,7 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
                 if dataset.points:
                     values |= measure_coverage(game.g.module, run.average.module, pictured_z, dataset)
                 if held_out and run.d_average and due(config.sample_every):
-                    values["test_error"] = error_rate(run.d_average.module, *held_out)
+                    values["test_error"] = error_rate(run.d_average.module, *held_out, config.batch_size)
                 progress.log(values, d.real_scores, d.fake_output.scores)
                 for line in signs.look(progress.rows[-1]):
                     progress.say(line)

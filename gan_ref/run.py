@@ -281,10 +281,16 @@ def test_images(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def error_rate(discriminator: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
-    """The share of images uint8 (N, H, W, C) whose largest class logit is not their label's, in eval mode."""
+def error_rate(discriminator: nn.Module, images: Tensor, labels: Tensor, batch: int) -> float:
+    """The share of images uint8 (N, H, W, C) whose largest class logit is not their label's, in eval mode.
+
+    With minibatch discrimination a logit depends on the batch, so all batches are as in training: shuffled,
+    and of ``batch`` images, the last one filled up with some of the first.
+    """
     wrong = torch.zeros((), device=images.device)
-    for part, truth in zip(images.split(batch), labels.split(batch)):
-        x, _ = finish(part, None, None)
-        wrong += (discriminator(x).logits.argmax(1) != truth).sum()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).to(images.device)
+    for part in order.split(batch):
+        filled = torch.cat([part, order[: batch - len(part)]])
+        x, _ = finish(images[filled], None, None)
+        wrong += (discriminator(x).logits.argmax(1)[: len(part)] != labels[part]).sum()
     return float(wrong) / len(images)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,11 +13,13 @@ from torch import Tensor, nn
 from toys import Critic, Linear, normal, play
 
 from gan_ref.checkpoint import load_generator
-from gan_ref.commands import sample, walk
+from gan_ref.commands import evaluate, sample, walk
 from gan_ref.commands.train import main
 from gan_ref.config import Config
 from gan_ref.data import by_factor, open_dataset
 from gan_ref.errors import UserError
+from gan_ref.evaluation.classes import score_classes
+from gan_ref.evaluation.metrics import SampleMetrics
 from gan_ref.latents import paths
 from gan_ref.latents.classes import classes_in_turn, find_class, labels_like, walk_classes, with_class
 from gan_ref.latents.samples import draw_samples, iterate_samples
@@ -240,3 +244,37 @@ def test_what_has_no_room_for_labels_says_so(tmp_path, capsys, flags):
     given = flags.format(images=tmp_path / "images").split()
     assert main([*given, "--out", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------- its scores
+
+
+def test_accuracy_is_the_share_of_points_at_the_mode_asked_for():
+    ring = open_dataset("ring8")
+    metrics = SampleMetrics(ring, open_dataset("ring8", split="test"), 80)
+    asked = np.arange(80) % 8
+    points = ring.means[asked].astype(np.float32)
+    points[asked == 3] = ring.means[4]
+    points[0] = np.nan
+    scores = score_classes(metrics, points, asked)
+    assert scores["accuracy"] == pytest.approx((80 - 10 - 1) / 80)
+    own = [scores["by_class"][name] for name in ring.classes]
+    assert own[0] == {"samples": 10, "accuracy": 0.9} and own[3]["accuracy"] == 0 and own[5]["accuracy"] == 1
+
+
+def test_real_images_score_as_what_they_are_and_swapped_ones_as_what_they_are_not(thirds):
+    data = open_dataset(str(thirds.parent / "thirds.npz"), 16)
+    metrics = SampleMetrics(data, count=60)
+    right = score_classes(metrics, data.samples[:60], data.labels[:60])
+    swapped = score_classes(metrics, data.samples[:60], (data.labels[:60] + 1) % 3)
+    assert right["accuracy"] == right["accuracy_real"] == 1 and swapped["accuracy"] == 0
+    for name in data.classes:
+        alike, other = right["by_class"][name], swapped["by_class"][name]
+        assert alike["frechet"] < 3 * alike["frechet_real"] < other["frechet"]
+
+
+def test_evaluate_asks_for_classes_and_reports_what_came(thirds, tmp_path, capsys):
+    assert evaluate.main([str(thirds), "--samples", "60", "--out", str(tmp_path / "r.json")]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())["asked"]
+    assert report["accuracy"] > 0.9 and sum(own["samples"] for own in report["by_class"].values()) == 60
+    assert "asked for a class" in capsys.readouterr().out

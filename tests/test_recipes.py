@@ -97,6 +97,17 @@ PAPERS = {
         lr=(3e-4, 3e-4),
         d_layers=(layers.WeightNormConv2d, layers.WeightNormLinear, layers.Dropout),
     ),
+    "semi-supervised-minibatch": Published(
+        "SemiSupervisedMinimax",
+        lr=(3e-4, 3e-4),
+        steps="DGGG",
+        d_layers=(
+            layers.WeightNormConv2d,
+            layers.WeightNormLinear,
+            layers.GaussianNoise,
+            layers.MinibatchDiscrimination,
+        ),
+    ),
 }
 
 

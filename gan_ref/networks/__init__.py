@@ -69,7 +69,7 @@ def _plain_discriminator(config: Config, shape: tuple[int, ...], num_classes: in
     if config.network == "improved-dense":
         return improved.DenseDiscriminator(shape[1:], shape[0], num_classes, width)
     if config.network == "improved-conv":
-        return improved.ConvDiscriminator(shape[0], num_classes, width)
+        return improved.ConvDiscriminator(shape[0], num_classes, width, similar)
     if config.network == "face2015":
         return face2015.Discriminator(shape[1:], shape[0], width, config.norm_d, similar, dropout)
     return dcgan.Discriminator(

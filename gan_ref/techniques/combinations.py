@@ -122,7 +122,8 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         f"--conditional {config.conditional} has no place in "
         f"{'an autoencoder' if config.autoencoder else config.network}: leave it out",
     )
-    extras = (config.minibatch_discrimination, config.autoencoder, config.d_noise, config.d_dropout)
+    compares = config.minibatch_discrimination and config.network != "improved-conv"
+    extras = (compares, config.autoencoder, config.d_noise, config.d_dropout)
     refuse(
         classifies and any(extras),
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",

@@ -24,7 +24,7 @@ from gan_ref.layers import (
     reference_pass,
     set_reference,
 )
-from gan_ref.networks.output import Output
+from gan_ref.networks.output import Output, join
 from gan_ref.techniques.averaging import Average
 from gan_ref.techniques.noise import InstanceNoise
 from gan_ref.techniques.schedules import Ramp, Schedules, settings
@@ -282,7 +282,9 @@ class Game:
     ) -> tuple[Output, Output]:
         """D on reals and on fakes; in one pass, if D says that it judges each sample separately."""
         if not getattr(self.d.module, "separate", False) or real.requires_grad:
-            return tuple(self.discriminate(x, parameters, labels) for x in (real, fake))  # type: ignore
+            # labelled samples may follow the reals: a sample is compared with as many others in all parts
+            parts = [self.discriminate(x, parameters, labels) for x in (*real.split(len(fake)), fake)]
+            return join(parts[:-1]), parts[-1]
         twice = None if labels is None else torch.cat([labels, labels])
         both = self.discriminate(torch.cat([real, fake]), parameters, twice)
         reals = len(real) * distributed.world()

@@ -102,6 +102,19 @@ class SemiSupervised(FeatureMatching):
         return supervised + self.unlabelled * 0.5 * adversarial
 
 
+class SemiSupervisedMinimax(SemiSupervised):
+    """SemiSupervised with L_G = E log(1 − D(G(z))) in place of feature matching (Salimans et al. 2016, §6).
+
+    The authors' code plays it with minibatch discrimination. D(x) = σ(s) is the probability that x is real,
+    and so L_G = −E softplus(s(G(z))).
+    """
+
+    g_sees_reals = False
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        return -F.softplus(fake.scores).mean()
+
+
 # ---------------------------------------------------------------- other distances between the scores
 
 
