@@ -62,7 +62,7 @@ def write(
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     cells = 1 if points or out is None else max(rows, columns)
-    if cells * (side + GAP + pages.LABEL) > MAX_SIDE:
+    if cells * (side + GAP + pages.LABEL * numbers) > MAX_SIDE:
         raise UserError(f"{count} samples make a picture of more than {MAX_SIDE} pixels a side: "
                         "lower --count or --scale, or write single files with --each FOLDER")  # fmt: skip
     if out:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gan_ref.errors import printable
 from gan_ref.evaluation.frechet import frechet_distance
 from gan_ref.evaluation.metrics import SampleMetrics
 
@@ -53,9 +54,10 @@ def text(scores: dict[str, Any]) -> str:
     """The scores for a terminal: one line, and a table of the classes, worst first."""
     real = f" (of real images {scores['accuracy_real']:.1%})" if "accuracy_real" in scores else ""
     lines = [f"asked for a class: {scores['accuracy']:.1%} of samples are of it{real}"]
-    worst = sorted(scores["by_class"].items(), key=lambda item: item[1]["accuracy"])
-    width = max((len(name) for name, _ in worst[:SHOWN]), default=0)
-    for name, own in worst[:SHOWN]:
+    worst = sorted(scores["by_class"].items(), key=lambda item: item[1]["accuracy"])[:SHOWN]
+    named = [(printable(name), own) for name, own in worst]
+    width = max((len(name) for name, _ in named), default=0)
+    for name, own in named:
         frechet = f"  Fréchet {own['frechet']:.2f}" if "frechet" in own else ""
         frechet += f" (real {own['frechet_real']:.2f})" if "frechet_real" in own else ""
         lines.append(f"  {name:<{width}}  {own['accuracy']:6.1%}{frechet}")
