@@ -16,6 +16,7 @@ from gan_ref.shapes import ImageSize, read_image_size
 
 NORMS_OF_D = ("batch", "virtual", "spectral", "weight", "none")
 CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
+WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
 IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
@@ -78,6 +79,11 @@ class Config:
     d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)
     layers: int = _setting("networks", 3, "hidden layers of the networks for points", low=1, high=16)
     latent_dim: int = _setting("networks", None, "numbers in z", low=1, high=4096)
+    latent: str = _setting("networks", "normal", "what G makes of z", choices=("normal", "uniform"))
+    weights: str = _setting(
+        "networks", "own", "how both networks begin; own: as their paper's", choices=WEIGHTS
+    )
+    weights_scale: float = _setting("networks", 1.0, "a factor of --weights", low=1e-6, high=1e3)
     norm_decay: float = _setting(
         "networks", 0.9, "share of its old statistics that batch norm keeps", low=0, high=1
     )

@@ -34,6 +34,8 @@ CHOICES = {
         ("Ramp(of='lr', start=0.5, last=0.01)",),
         ("Cosine(of='beta2')", "Ramp(of='R1.weight')"),
     ],
+    "latent": ["normal", "uniform"],
+    "weights": ["own", "normal", "xavier", "he", "orthogonal", "uniform"],
     "conditional": ["none", "projection", "auxiliary", "concatenation"],
     "label_factor": ["", "hair_style"],
     "optimizer": ["adam", "rmsprop", "sgd"],

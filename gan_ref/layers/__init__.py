@@ -6,6 +6,7 @@
     conditional_batch_norm      ConditionalBatchNorm2d                   Dumoulin et al. 2017
     weight_norm                 WeightNormLinear, WeightNormConv2d       Salimans & Kingma 2016
     spectral_norm               spectral_norm                            Miyato et al. 2018
+    uniform_latent              UniformLatent                            Radford et al. 2016
     noise                       GaussianNoise, Dropout, SpatialDropout   Srivastava et al. 2014
     ends                        FromLatent, flatten                      where PyTorch's own are slow
 
@@ -19,6 +20,7 @@ from gan_ref.layers.ends import FromLatent, flatten
 from gan_ref.layers.minibatch_discrimination import MinibatchDiscrimination
 from gan_ref.layers.noise import Dropout, GaussianNoise, SpatialDropout, seed_noise
 from gan_ref.layers.spectral_norm import SpectralNorm, spectral_norm
+from gan_ref.layers.uniform_latent import UniformLatent
 from gan_ref.layers.virtual_batch_norm import VirtualBatchNorm2d, reference_pass, set_reference
 from gan_ref.layers.weight_norm import WeightNormConv2d, WeightNormLinear, data_dependent_init
 
@@ -32,6 +34,7 @@ __all__ = [
     "SpatialDropout",
     "SpectralNorm",
     "SyncBatchNorm",
+    "UniformLatent",
     "VirtualBatchNorm2d",
     "WeightNormConv2d",
     "WeightNormLinear",

@@ -131,6 +131,10 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
 
     # what the networks have
     refuse(
+        config.weights == "own" and config.weights_scale != 1,
+        "--weights-scale is a factor of --weights: give both, as in --weights he --weights-scale 0.5",
+    )
+    refuse(
         config.autoencoder and config.minibatch_discrimination,
         "an autoencoder has no score layer for minibatch discrimination, and the pulling-away term of "
         "EnergyBased does the same work: leave it out",
