@@ -14,7 +14,8 @@ from gan_ref.devices import DEVICES, HELP
 from gan_ref.errors import UserError
 from gan_ref.shapes import ImageSize, read_image_size
 
-NORMS_OF_D = ("batch", "virtual", "spectral", "weight", "none")
+NORMS_OF_D = ("batch", "virtual", "instance", "spectral", "weight", "none")
+NORMS_OF_G = ("batch", "virtual", "instance", "none")
 CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
 WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
 IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv")
@@ -67,7 +68,7 @@ class Config:
     steps: int = _setting("first", None, "rounds to play", low=1, high=10**9)
     batch_size: int = _setting("first", None, "samples in a batch", low=1, high=2**16)
     flip: bool = _setting("first", False, "mirror half of the images (not for digits or text)")
-    norm_g: str = _setting("first", "batch", "normalisation in G", choices=("batch", "virtual", "none"))
+    norm_g: str = _setting("first", "batch", "normalisation in G", choices=NORMS_OF_G)
     norm_d: str = _setting("first", "batch", "normalisation in D", choices=NORMS_OF_D)
     lr_g: float = _setting("first", 2e-4, "G's learning rate", low=0.0, high=10.0)
     lr_d: float = _setting("first", 2e-4, "D's learning rate", low=0.0, high=10.0)
@@ -229,7 +230,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options |= {"nargs": "?", "const": bare}
         groups[setting.metadata["group"]].add_argument(flag(name), **options)
         if name == "norm_d":
-            both = {"choices": ("batch", "virtual", "none"), "metavar": "batch|virtual|none"}
+            both = {"choices": NORMS_OF_G, "metavar": "|".join(NORMS_OF_G)}
             groups["first"].add_argument(
                 "--norm", help="normalisation in both networks", default=argparse.SUPPRESS, **both
             )

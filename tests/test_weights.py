@@ -1,4 +1,4 @@
-"""Where weights begin and what z is: the distributions that the papers name."""
+"""Where weights begin, what z is, and instance norm: settings that the papers turn."""
 
 from __future__ import annotations
 
@@ -116,3 +116,26 @@ def test_the_setting_gives_g_such_a_latent():
     plain = build_generator(config.replace(latent="normal"), (3, 16, 16)).eval()
     z = torch.randn(4, 6)
     assert torch.allclose(build_generator(config, (3, 16, 16)).eval()(z), plain(torch.erf(z / 2**0.5)))
+
+
+# ---------------------------------------------------------------- instance norm
+
+
+def test_under_instance_norm_a_sample_does_not_see_its_batch_nor_its_contrast():
+    """Ulyanov et al. 2016: each channel of each sample has mean 0 and variance 1 before it is scaled."""
+    config = Config(norm_g="instance", norm_d="instance", width=8, latent_dim=6, image_size=16)
+    generator, discriminator = (
+        build(config, (3, 16, 16)) for build in (build_generator, build_discriminator)
+    )
+    z = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    x = generator(z)
+    assert torch.allclose(generator(z[:1]), x[:1], atol=1e-6)
+    assert torch.allclose(discriminator(x[:1]).scores, discriminator(x).scores[:1], atol=1e-6)
+    norms = [layer for layer in generator.modules() if isinstance(layer, nn.InstanceNorm2d)]
+    assert len(norms) == 2
+    h = torch.randn(5, norms[0].num_features, 4, 4)
+    scale = norms[0].weight[None, :, None, None]
+    assert torch.allclose(
+        norms[0](h).var((2, 3), correction=0), scale[..., 0, 0].square().expand(5, -1), rtol=1e-3
+    )
+    assert torch.allclose(norms[0](3 * h + 1), norms[0](h), atol=1e-4)

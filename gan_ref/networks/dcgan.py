@@ -47,6 +47,8 @@ def norm_and_activation(
     activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
     if classes and norm == "batch":
         return [ConditionalBatchNorm2d(features, classes, decay), activation]
+    if norm == "instance":  # of each sample alone (Ulyanov et al. 2016, "Instance normalization")
+        return [nn.InstanceNorm2d(features, affine=True), activation]
     return [batch_norm(features, decay), activation] if norm == "batch" else [activation]
 
 
@@ -65,7 +67,9 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
                 nn.init.normal_(layer.weight, 0.0, 0.02, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, (nn.BatchNorm2d, VirtualBatchNorm2d, ConditionalBatchNorm2d)):
+        elif isinstance(
+            layer, (nn.BatchNorm2d, nn.InstanceNorm2d, VirtualBatchNorm2d, ConditionalBatchNorm2d)
+        ):
             if layer.weight is None:  # the norm inside a conditional one
                 continue
             nn.init.normal_(layer.weight, 1.0, 0.02, generator=generator)
@@ -110,7 +114,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """image (N, C, H, W) → Output: score (N,), features (N, F), F = k_h·k_w times the filters at k_h×k_w.
 
-    ``norm`` is batch (not in the first layer), virtual (likewise), spectral (every layer; Miyato et al.
+    ``norm`` is batch, virtual or instance (not in the first layer), spectral (every layer; Miyato et al.
     2018), weight (every convolution; Salimans & Kingma 2016) or none. Gaussian ``noise`` comes before each
     convolution, and ``dropout`` of whole feature maps before each but the first; both are after the
     classifiers of Salimans et al. 2016, whose own places are in improved.py. With minibatch discrimination

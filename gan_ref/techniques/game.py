@@ -107,6 +107,7 @@ class Objective(Protocol):
     threshold: float | None = (
         0.0  # the score above which D calls a sample real; None: midway between the means
     )
+    rng: torch.Generator | None = None  # the game's, for an objective that draws
     log_odds: bool = False  # whether the score is log(p / (1 − p)) of D's belief p that a sample is real
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor: ...
@@ -210,7 +211,7 @@ class Game:
         g_group, d_group = (player.optimizer.param_groups[0] for player in (self.g, self.d))
         techniques = filter(None, (objective, balance, *penalties, instance_noise))
         self.schedules = Schedules(schedules, steps, settings(g_group, d_group, techniques))
-        self.rng = rng  # for the random draws of the penalties and the instance noise
+        self.rng = objective.rng = rng  # for the random draws of objective, penalties and instance noise
         self.reference = reference  # fixed: what virtual batch norm compares with
         self.averages = averages
         self.bfloat16 = bfloat16  # whether the networks run in mixed precision
