@@ -1,12 +1,13 @@
 """Quality against seconds of training: Fréchet, precision, recall and coverage of named settings.
 
-    python benchmarks/quality.py --settings dcgan,hinge [--seeds 3] [--marks 30,60,120,240,360] [--out FILE]
+    python benchmarks/quality.py --settings dcgan,baseline [--seeds 3] [--marks 30,60,120] [--out FILE]
+    python benchmarks/quality.py --settings all --rounds 2500,7500 --device cuda --jobs 8
 
 Every setting trains on the same data with networks of the same size, and 4,000 samples are measured by the
 same judge after so many seconds. The clock counts the processor seconds of training alone, divided by the
-number of threads, so that a busy machine and the measuring do not count. "tutorial" is the plain loop of
-benchmarks/training.py. What is in the JSON file already is kept; FILE with .png is the picture. ``--settings
-all`` takes every one; see SETTINGS.
+number of threads, so that a busy machine and the measuring do not count. With --rounds it is so many rounds
+instead. "tutorial" is the plain loop of benchmarks/training.py. What is in the JSON file already is kept;
+FILE with .png is the picture. ``--settings all`` takes every one; see SETTINGS.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +35,15 @@ from gan_ref.latents.numbers import numbered_z
 from gan_ref.latents.samples import forward_batch, generate
 from gan_ref.loop import play_round
 from gan_ref.pictures.pages import to_uint8
-from gan_ref.run import Run, choose_settings
+from gan_ref.run import Run, choose_settings, use_fast_arithmetic
 
 SAMPLES = 4000
+SIZE: dict[str, Any] = {
+    "image_size": 32,
+    "width": 32,
+    "steps": 7500,
+    "threads": torch.get_num_threads(),
+}  # a run's
 SHOWN = ("frechet", "precision", "recall", "reverse_kl", "fools", "sees_fakes", "sees_reals")
 
 
@@ -66,9 +75,11 @@ class Ours:
     """A run of these settings."""
 
     def __init__(self, settings: dict[str, Any], seed: int, device: str):
-        config, self.dataset = choose_settings(Config(**{**settings, "seed": seed, "device": device}))
+        config, self.dataset = choose_settings(Config(**{**SIZE, **settings, "seed": seed, "device": device}))
+        use_fast_arithmetic(config)
         self.run, self.turns = Run(config, self.dataset), None
         self.z = numbered_z(seed, range(SAMPLES), config.latent_dim).to(self.run.device)
+        self.steps = config.steps  # a shorter setting is measured at its end
 
     def advance(self) -> None:
         self.turns = play_round(self.run)
@@ -89,7 +100,7 @@ class Tutorial:
     """The plain loop, on the same data and with networks of the same size."""
 
     def __init__(self, settings: dict[str, Any], seed: int, device: str):
-        config, dataset = choose_settings(Config(seed=seed, device=device))
+        config, dataset = choose_settings(Config(**{**SIZE, "seed": seed, "device": device}))
         torch.manual_seed(seed)
         self.g, self.d = (network.to(device) for network in plain_networks(dataset.shape[1], config.width))
         for network in (self.g, self.d):
@@ -103,7 +114,7 @@ class Tutorial:
             config,
             device,
         )
-        self.loss = torch.nn.BCEWithLogitsLoss()
+        self.loss, self.steps = torch.nn.BCEWithLogitsLoss(), float("inf")
 
     def advance(self) -> None:
         x, _ = self.data.next()
@@ -128,33 +139,48 @@ class Tutorial:
         return {}
 
 
-def play(contestant: Ours | Tutorial, marks: list[float], judge: Callable[[np.ndarray], dict]) -> list[dict]:
-    """Train, and measure after so many seconds of training."""
+def play(
+    contestant: Ours | Tutorial, marks: list[float], count_rounds: bool, judge: SampleMetrics
+) -> list[dict]:
+    """Train, and measure after so many seconds of training, or rounds."""
     rows, spent, rounds = [], 0.0, 0
     for mark in marks:
-        while spent < mark:
+        while (rounds if count_rounds else spent) < mark and rounds < contestant.steps:
             began = time.process_time()
             contestant.advance()
             spent += (time.process_time() - began) / torch.get_num_threads()
             rounds += 1
         values = judge(contestant.samples()) | contestant.balance()
         shown = {name: round(float(values[name]), 4) for name in SHOWN if name in values}
-        rows.append({"seconds": mark, "rounds": rounds, **shown})
-        print("   ", rows[-1], flush=True)
+        rows.append({"seconds": round(spent, 1), "rounds": rounds, **shown})
     return rows
 
 
-def draw(results: dict[str, dict[str, list[dict]]], path: Path) -> None:
-    """Fréchet distance and recall over the seconds, a line for each setting: the mean over its seeds."""
+@cache
+def open_judge(device: str) -> SampleMetrics:
+    config, dataset = choose_settings(Config(**SIZE, device=device))
+    return SampleMetrics(dataset, open_split(config, "test"), SAMPLES, device=device)
+
+
+def contest(
+    name: str, settings: dict[str, Any], seed: int, device: str, marks: list[float], count_rounds: bool
+) -> list[dict]:
+    """The rows of one setting with one seed."""
+    contestant = Tutorial({}, seed, device) if name == "tutorial" else Ours(settings, seed, device)
+    return play(contestant, marks, count_rounds, open_judge(device))
+
+
+def draw(results: dict[str, dict[str, list[dict]]], path: Path, unit: str) -> None:
+    """Fréchet distance and recall over the training, a line for each setting: the mean over its seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5), dpi=90, layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("frechet", "recall")):
         for setting, seeds in results.items():
-            seconds = [row["seconds"] for row in next(iter(seeds.values()))]
-            means = [statistics.mean(rows[k][name] for rows in seeds.values()) for k in range(len(seconds))]
-            axes.plot(seconds, means, marker="o", markersize=3, label=setting)
-        axes.set(title=name, xlabel="seconds of training")
+            marks = [row[unit] for row in next(iter(seeds.values()))]
+            means = [statistics.mean(rows[k][name] for rows in seeds.values()) for k in range(len(marks))]
+            axes.plot(marks, means, marker="o", markersize=3, label=setting)
+        axes.set(title=name, xlabel=f"{unit} of training")
         axes.grid(alpha=0.25)
     axes.legend(fontsize=7)
     with write_atomically(path) as part:
@@ -168,30 +194,39 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--marks", default="30,60,120,240,360", help="seconds of training")
+    parser.add_argument("--rounds", help="marks in rounds instead")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side, each on its threads [1]")
     parser.add_argument("--out", type=Path, default=Path("runs/quality.json"))
     given = parser.parse_args()
     names = ["tutorial", *SETTINGS] if given.settings == "all" else given.settings.split(",")
-    marks = [float(mark) for mark in given.marks.split(",")]
+    compete({name: SETTINGS.get(name, {}) for name in names}, given)
+
+
+def compete(settings: dict[str, dict[str, Any]], given: argparse.Namespace) -> None:
+    marks = [float(mark) for mark in (given.rounds or given.marks).split(",")]
     results = json.loads(given.out.read_text())["results"] if given.out.exists() else {}
-    judge: SampleMetrics | None = None
-    for seed in range(given.seeds):
-        for name in names:
-            known = results.get(name, {}).get(str(seed), [])
-            if [row["seconds"] for row in known] == marks:
-                continue
-            print(f"{name}, seed {seed}", flush=True)
-            if judge is None:
-                config, dataset = choose_settings(Config(device=given.device))
-                judge = SampleMetrics(dataset, open_split(config, "test"), SAMPLES, device=given.device)
-            kind = Tutorial if name == "tutorial" else Ours
-            rows = play(kind(SETTINGS.get(name, {}), seed, given.device), marks, judge)
-            results.setdefault(name, {})[str(seed)] = rows
-            about = {"threads": torch.get_num_threads(), "torch": torch.__version__, "results": results}
+    hardware = (
+        torch.cuda.get_device_name() if given.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    )
+    left = [
+        (name, seed) for seed in range(given.seeds) for name in settings
+        if len(results.get(name, {}).get(str(seed), ())) != len(marks)
+    ]  # fmt: skip
+    open_judge(given.device)  # trains the classifier, once
+    with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
+        how = given.device, marks, bool(given.rounds)
+        running = [
+            (name, seed, pool.submit(contest, name, settings[name], seed, *how)) for name, seed in left
+        ]
+        for name, seed, future in running:
+            results.setdefault(name, {})[str(seed)] = rows = future.result()
+            print(f"{name}, seed {seed}", *rows, sep="\n    ", flush=True)
+            about = {"hardware": hardware, "torch": torch.__version__, "results": results}
             given.out.parent.mkdir(parents=True, exist_ok=True)
             with write_atomically(given.out) as part:
                 part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-            draw(results, given.out.with_suffix(".png"))
+    draw(results, given.out.with_suffix(".png"), "rounds" if given.rounds else "seconds")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ class Untrained:
 
 def untrained(image_size: int, width: int = 64) -> Untrained:
     module = Generator(image_size, 3, width).eval()
-    return Untrained(module, SimpleNamespace(data="faces", latent_dim=100), (3, image_size, image_size))
+    return Untrained(
+        module, SimpleNamespace(data="faces", latent_dim=100, seed=0), (3, image_size, image_size)
+    )
 
 
 def frame_by_frame(module: nn.Module, images: int = 64) -> None:
@@ -66,7 +68,7 @@ def batched(generator: Untrained, batch: int, images: int) -> None:
 
 def points(frames: int = 50) -> None:
     """A walk of 8×8 points, its pictures drawn but not written."""
-    config = SimpleNamespace(data="grid25", latent_dim=2)
+    config = SimpleNamespace(data="grid25", latent_dim=2, seed=0)
     generator = Untrained(mlp.Generator(width=128, latent_dim=2), config, (2,))
     walk = paths.walks("slerp", 2, 8, 8)
 

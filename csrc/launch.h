@@ -28,7 +28,8 @@ class Device {
     STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr,
                     "gan_ref: this build of torch has no CUDA");
     void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
+    STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream) == AOTI_TORCH_SUCCESS,
+                    "gan_ref: torch gives no current CUDA stream");
     stream_ = static_cast<cudaStream_t>(stream);
   }
 

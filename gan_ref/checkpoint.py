@@ -8,7 +8,7 @@ against what a fresh run of the same settings has, before it is used.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from gan_ref.networks.size import shapes_only
 from gan_ref.shapes import sides
 
 FORMAT = 2
+DEMO = Path(__file__).parent / "demo.pt"  # a finished generator of faces; docs/explore.md has how it is made
+DRAWN = ("format", "config", "step", "shape", "classes", "average")  # the fields of a finished generator
 FIELDS: dict[str, type] = {
     "format": int,
     "config": dict,
@@ -58,8 +60,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def find(path: str | Path) -> Path:
-    """The checkpoint that ``path`` means: the file itself, or the newest one of a run folder."""
+    """The checkpoint that ``path`` means: the file itself, or the newest one of a run folder.
+
+    ``demo`` is the package's own finished generator, unless something of that name is here.
+    """
     path = Path(path)
+    if str(path) == "demo" and not path.exists():
+        return DEMO
     if path.is_dir():
         if not (path / "checkpoint.pt").is_file():
             raise UserError(f"{path} holds no checkpoint.pt: is it a run folder, and has it saved one yet?")
@@ -69,8 +76,8 @@ def find(path: str | Path) -> Path:
     return path
 
 
-def load(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint and check its fields. Its tensors are on the CPU, and its "config" is a Config.
+def load(path: str | Path, fields: Collection[str] = tuple(FIELDS)) -> dict[str, Any]:
+    """Read a checkpoint and check these fields. Its tensors are on the CPU, and its "config" is a Config.
 
     Raises UserError for a file that is missing or damaged, that another program or version wrote, or that
     would execute code.
@@ -79,7 +86,10 @@ def load(path: str | Path) -> dict[str, Any]:
     state = read_tensors(path, "a checkpoint that can be trusted", "nothing in it was run")
     if not isinstance(state, dict):
         raise UserError(f"{path} is not a checkpoint of gan_ref")
-    for name, kind in FIELDS.items():
+    if state.keys() == set(DRAWN) != set(fields):
+        raise UserError(f"{path} is a finished generator, without what trains or judges it; take its run")
+    for name in fields:
+        kind = FIELDS[name]
         if name not in state:
             raise UserError(
                 f"{path}: field {name!r} is missing; it is damaged, or not a checkpoint of gan_ref"
@@ -92,7 +102,7 @@ def load(path: str | Path) -> dict[str, Any]:
         )
     if not 0 <= state["step"] <= 10**9:
         raise UserError(f"{path}: field 'step' is not a number of rounds; the file is damaged")
-    config = state["config"] = Config.from_dict(state["config"], source=str(path))
+    config = state["config"] = Config.from_dict(state["config"], str(path), only_drawn=fields == DRAWN)
     shape = [2] if config.data in MIXTURES else [config.channels, *sides(config.image_size or 0)]
     if not all(type(n) is int for n in state["shape"]) or not all(type(c) is str for c in state["classes"]):
         raise UserError(f"{path}: field 'shape' or 'classes' has the wrong type; the file is damaged")
@@ -144,10 +154,12 @@ def restore(target: Any, state: Any, what: str) -> None:
         if isinstance(target, torch.optim.Optimizer):
             _require_memory_like(target, state, what)
             groups = target.state_dict()["param_groups"]  # equal to the file's, where 0 may stand for False
-            state = {**state, "param_groups": groups}
+            own = target.param_groups
+            target.load_state_dict({**state, "param_groups": groups})
+            target.param_groups = own  # a schedule holds these, and torch has put copies in their place
         else:
             require_like(state, target.state_dict(), what)
-        target.load_state_dict(state)
+            target.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise damaged(what) from error
 
@@ -195,7 +207,7 @@ class LoadedGenerator:
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> LoadedGenerator:
     """The generator of a checkpoint or run folder. Raises UserError as ``load`` does."""
-    state = load(path)
+    state = load(path, DRAWN)
     config, shape = state["config"], tuple(state["shape"])
     module = build_generator(config, shape, len(state["classes"]))
     module.load_state_dict(state["average"])  # which load has held against this G
@@ -203,6 +215,14 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Load
     device = torch.device(device)
     classes = tuple(state["classes"][: classes_told(config, state["classes"])])
     return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device, classes)
+
+
+def finished(path: str | Path) -> dict[str, Any]:
+    """What of a checkpoint draws: the averaged G and its settings. Saved, it is a checkpoint of a quarter of
+    the size or less, which cannot be resumed.
+    """
+    state = load(path, DRAWN)
+    return {name: state[name] for name in DRAWN} | {"config": state["config"].to_dict()}
 
 
 def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:

@@ -76,6 +76,9 @@ class Config:
     device: str = _setting("first", "auto", f"where to train; {HELP}", choices=DEVICES)
 
     network: str = _setting("networks", "dcgan", "the image networks", choices=IMAGE_NETWORKS)
+    upsample: str = _setting(
+        "networks", "transposed", "how the dcgan's G doubles a plane", choices=("transposed", "nearest")
+    )
     channels: int = _setting("networks", None, "1 for gray images, 3 for colour", low=1, high=3)
     d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)
     layers: int = _setting("networks", 3, "hidden layers of the networks for points", low=1, high=16)
@@ -98,6 +101,7 @@ class Config:
     )
     label_factor: str = _setting("networks", "", "of faces: one factor as the labels, as hair_style")
     minibatch_discrimination: bool = _setting("networks", False, "let D compare the samples of a batch")
+    pack: int = _setting("networks", 1, "samples that D judges together (PacGAN)", low=1, high=64)
     autoencoder: bool = _setting("networks", False, "let D reconstruct: its score is minus the error (EBGAN)")
     d_noise: float = _setting(
         "networks", 0.0, "σ of the Gaussian noise between D's layers", low=0.0, high=10.0
@@ -117,6 +121,7 @@ class Config:
         "game", "Alternating", "the order of the steps, and what they differentiate through"
     )
     instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
+    augment: str = _setting("game", "", "changes of all that D sees, DiffAugment or AdaptiveAugment")
     schedules: tuple[str, ...] = _setting(
         "game", (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
     )
@@ -141,7 +146,7 @@ class Config:
     score_every: int = _setting(
         "run", 0, "rounds between measurements that choose best.pt", low=0, high=10**9
     )
-    walk: bool = _setting("run", True, "render walk.gif at the end")
+    walk: bool = _setting("run", True, "render walk.gif, and of image runs film.mp4, at the end")
     follow_links: bool = _setting("run", False, "follow links that lead out of the data folder")
 
     def __post_init__(self) -> None:
@@ -161,12 +166,15 @@ class Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Any, source: str = "config") -> Config:
-        """A Config from untrusted JSON-like data: every field must be known, present and in its range."""
+    def from_dict(cls, values: Any, source: str = "config", only_drawn: bool = False) -> Config:
+        """A Config from untrusted JSON-like data: every field must be known, present and in its range.
+
+        What is ``only_drawn`` may lack the settings that later versions added: they have their defaults.
+        """
         if not isinstance(values, dict):
             raise UserError(f"{source}: not a set of settings")
         unknown = sorted(str(name) for name in values if name not in TYPES)
-        missing = sorted(name for name in TYPES if name not in values)
+        missing = [] if only_drawn else sorted(name for name in TYPES if name not in values)
         if unknown or missing:
             problem = f"unknown setting {unknown[0]!r}" if unknown else f"setting {missing[0]!r} is missing"
             raise UserError(f"{source}: {problem}; another version wrote it, or it is damaged")
@@ -178,6 +186,8 @@ class Config:
 
 
 TYPES: dict[str, Any] = typing.get_type_hints(Config)
+OF_NETWORKS = ["image_size", "width", "norm_g", "norm_d"]  # the settings that decide how networks are built
+OF_NETWORKS += [name for name, f in Config.__dataclass_fields__.items() if f.metadata["group"] == "networks"]
 
 
 def flag(name: str) -> str:

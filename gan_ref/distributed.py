@@ -41,7 +41,7 @@ class Group:
     rank: int
     world: int
     store: dist.Store  # all of them can reach it
-    share: int = 0  # samples of each batch that one process has
+    share: int = 0  # rows of each batch that one process has: samples, or packs of them
 
 
 _group: Group | None = None  # None: there is one process
@@ -79,16 +79,20 @@ def alone() -> Iterator[None]:
 # ---------------------------------------------------------------- a batch and its parts
 
 
-def share_batches(batch_size: int) -> None:
-    """Give each process an equal part of every batch. Raises UserError if ``batch_size`` does not divide."""
-    if _group is None:
-        return
-    if batch_size % _group.world:
-        near = max(_group.world, round(batch_size / _group.world) * _group.world)
-        raise UserError(
-            f"--batch-size {batch_size} cannot be shared by {_group.world} processes: take {near}"
-        )
-    _group.share = batch_size // _group.world
+def share_batches(batch_size: int, pack: int = 1) -> None:
+    """Give each process an equal part of every batch, in whole packs of ``pack`` samples.
+
+    Raises UserError if ``batch_size`` does not divide.
+    """
+    processes = 1 if _group is None else _group.world
+    unit = pack * processes
+    if batch_size % unit:
+        near = max(unit, round(batch_size / unit) * unit)
+        packs = f" in packs of {pack}" if pack > 1 else ""
+        shared = f" by {processes} processes" if processes > 1 else ""
+        raise UserError(f"--batch-size {batch_size} cannot be shared{shared}{packs}: take {near}")
+    if _group is not None:
+        _group.share = batch_size // unit
 
 
 def whole(shape: Sequence[int]) -> tuple[int, ...]:
@@ -96,12 +100,15 @@ def whole(shape: Sequence[int]) -> tuple[int, ...]:
     return (shape[0] * world(), *shape[1:])
 
 
-def part(batch: Tensor) -> Tensor:
-    """The whole batch (N, …) → this process's part (n, …); of several batches in a row, its part of each."""
+def part(batch: Tensor, pack: int = 1) -> Tensor:
+    """The whole batch (N, …) → this process's part (n, …); of several batches in a row, its part of each.
+
+    ``pack`` is how many rows in a row are one of what the processes share.
+    """
     if world() == 1:
         return batch
     group = _our_group()
-    return batch.unflatten(0, (-1, group.world, group.share))[:, group.rank].flatten(0, 1)
+    return batch.unflatten(0, (-1, group.world, group.share * pack))[:, group.rank].flatten(0, 1)
 
 
 def gather(x: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def draw(run: Run) -> Batch:
     """
     x, labels = run.data.next()
     z = torch.randn(run.config.batch_size, run.config.latent_dim, generator=run.rng, device=run.device)
-    return Batch(x, labels, run.with_class(distributed.part(z), labels))
+    return Batch(x, labels, run.with_class(distributed.part(z, run.config.pack), labels))
 
 
 def play_round(run: Run) -> tuple[Turn, Turn]:
@@ -50,8 +50,15 @@ def play_round(run: Run) -> tuple[Turn, Turn]:
     return d, g
 
 
-def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] | None = None) -> None:
-    """Play ``config.steps`` rounds and leave a run in ``folder``. Go on from ``state`` if it is given.
+def train(
+    config: Config,
+    dataset: Dataset,
+    folder: Path,
+    state: dict[str, Any] | None = None,
+    init: dict[str, Any] | None = None,
+) -> None:
+    """Play ``config.steps`` rounds and leave a run in ``folder``. Go on from ``state`` if it is given, or
+    else begin with the weights of ``init``, another run's checkpoint.
 
     ``config`` is complete, and ``dataset`` is what it names: see run.choose_settings. Raises UserError if the
     run cannot go on (a loss that is not finite, a full disk), and Stopped, with a checkpoint written, after
@@ -62,6 +69,8 @@ def train(config: Config, dataset: Dataset, folder: Path, state: dict[str, Any] 
     run = Run(config, dataset)
     if state is not None:
         run.load_state_dict(state)
+    elif init is not None:
+        run.begin_from(init)
     game, steps = run.game, config.steps
     main = distributed.rank() == 0  # the process that writes and prints
     guard = FiniteGuard(game, folder, run.device, config.log_every)

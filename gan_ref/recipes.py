@@ -143,6 +143,25 @@ RECIPES: dict[str, Recipe] = {
         "Mescheder et al. 2018",
         {"penalties": ("R1(weight=10.0)",), "norm_d": "none"} | _rmsprop(1e-4, 0.99),
     ),
+    "r3gan": Recipe(
+        "D compares pairs; its gradients are held small at reals and fakes; rates, γ and β₂ have schedules",
+        "Huang et al. 2024, their settings for CIFAR-10",
+        # From the authors' code: cosines over 20 million images, of rates from 2e-4 to 5e-5, γ from 0.05 to
+        # 0.005 and β₂ from 0.9 to 0.99. Their γ grows with the image: 2 at 64×64, 150 at 256×256. Their
+        # residual networks have no norms; a DCGAN's G needs its batch norm.
+        {
+            "objective": "Relativistic",
+            "penalties": ("R1(weight=0.05)", "R2(weight=0.05)"),
+            "norm_d": "none",
+            "schedules": (
+                "Cosine(of='lr', last=0.25)",
+                "Cosine(of='R1.weight', last=0.1)",
+                "Cosine(of='R2.weight', last=0.1)",
+                "Cosine(of='beta2', last=1.1)",
+            ),
+        }
+        | _adam(2e-4, 0.0, 0.9),
+    ),
     "ebgan": Recipe(
         "D is an autoencoder, its error an energy; fakes' codes are pulled apart",
         "Zhao et al. 2017",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref import checkpoint, cuda_graph, distributed
-from gan_ref.config import Config
+from gan_ref.config import OF_NETWORKS, Config, flag
 from gan_ref.data import Batches, Dataset, open_split
 from gan_ref.data.batches import finish
 from gan_ref.data.mixtures import MIXTURES
@@ -58,12 +58,14 @@ class Run:
             build("balance", config.balance),
             [build("penalties", line).to(self.device) for line in config.penalties],
             build("noise", config.instance_noise) if config.instance_noise else None,
+            build("augmentation", config.augment).to(self.device) if config.augment else None,
             [build("schedules", line) for line in config.schedules],
             config.steps,
             rng=self.rng,
             reference=self._reference(),
             averages=[average for average in (self.average, self.d_average) if average],
             bfloat16=config.precision == "bfloat16",
+            pack=config.pack,
         )
         self.game.prepare()
         self.update: UpdateRule = build("updates", config.update)
@@ -114,6 +116,8 @@ class Run:
         game = self.game
         techniques: dict[str, Any] = {f"penalty {k}": penalty for k, penalty in enumerate(game.penalties)}
         techniques |= {"objective": game.objective, "balance": game.balance, "update rule": self.update}
+        if game.augmentation is not None:
+            techniques["augmentation"] = game.augmentation
         return {
             "generator": game.g.module,
             "discriminator": game.d.module,
@@ -156,6 +160,31 @@ class Run:
         labels = self._reference().labels
         self.game.reference = Batch(reference["real"].to(self.device), labels, reference["z"].to(self.device))
         self.game.round, self._measured_in = state["step"], -1
+
+    def begin_from(self, other: dict[str, Any]) -> None:
+        """Take the weights of another run's checkpoint: G, D and the average of G. Nothing else is the same.
+
+        Raises UserError if its networks are built otherwise.
+        """
+        parts = self._parts()
+        for name in ("generator", "discriminator", "average"):
+            try:
+                checkpoint.restore(parts[name], other[name], name)
+            except UserError:
+                mine, theirs = (tensor_shapes(state) for state in (parts[name].state_dict(), other[name]))
+                if mine == theirs:
+                    raise
+                changed = [n for n in OF_NETWORKS if getattr(self.config, n) != getattr(other["config"], n)]
+                flags = ", ".join(f"{flag(n)} (there {getattr(other['config'], n)})" for n in changed)
+                raise UserError(
+                    f"--init: its {name} is built otherwise: leave out what changes the networks, {flags}"
+                ) from None
+        for penalty in self.game.penalties:
+            penalty.prepare(self.game)  # as it may remember where the players began
+
+
+def tensor_shapes(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, "shape", None) for name, value in state.items()}
 
 
 def open_batches(config: Config, dataset: Dataset) -> Batches | PartlyLabelled:
@@ -212,7 +241,7 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     if not points and os.path.exists(config.data):
         chosen["data"] = os.path.abspath(config.data)  # so that the run can be resumed from any folder
     config = config.replace(device=device, precision=choose_precision(config, device, points), **chosen)
-    distributed.share_batches(config.batch_size)
+    distributed.share_batches(config.batch_size, config.pack)
     dataset = open_split(config, "train")
     assert dataset is not None
     if config.labels_per_class and open_split(config, "test") is None:

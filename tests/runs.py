@@ -12,7 +12,8 @@ SMALL = {"device": "cpu", "precision": "float32", "width": 4, "batch_size": 8, "
 
 of_points = [name for name, recipe in recipes.RECIPES.items() if "labels_per_class" not in recipe.settings]
 QUICK = {("dcgan", "faces"), ("improved", "faces"), ("wgan-gp", "grid25"), ("face-2015-margin", "faces"),
-         ("fisher", "grid25"), ("unrolled", "grid25"), ("semi-supervised", "faces")}  # fmt: skip
+         ("fisher", "grid25"), ("r3gan", "grid25"), ("unrolled", "grid25"),
+         ("semi-supervised", "faces")}  # fmt: skip
 every_pair = pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -165,13 +166,23 @@ def test_classes_are_found_by_name_part_or_number():
 
 
 def test_a_walk_passes_through_its_classes_and_returns():
-    walk = walk_classes(paths.walks("slerp", 4, 1, 2), torch.tensor([[0, 2, 1]]).expand(2, -1), 3)
+    plain = paths.walks("slerp", 4, 1, 2, keyframes=2)
+    walk = walk_classes(plain, [[0, 2, 1]] * 2, 3)
     t = torch.tensor([0, 1 / 6, 1 / 3, 2 / 3, 5 / 6], dtype=torch.float64)
     z = walk(t)
-    assert z.shape == (5, 2, 4 + 3) and z[..., :4].equal(paths.walks("slerp", 4, 1, 2)(t))
+    assert z.shape == (5, 2, 4 + 3) and z[..., :4].equal(plain(t))
     expected = [[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1], [0, 1, 0], [0.5, 0.5, 0]]
     for w in range(2):
         assert torch.allclose(z[:, w, 4:], torch.tensor(expected).double(), atol=1e-9)
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_walk_of_one_z_or_one_class_stays_there(loop):
+    still = dataclasses.replace(paths.walks("slerp", 4, 1, 2, keyframes=1), loop=loop)
+    t = paths.instants(0, 7, 7, loop)
+    z = walk_classes(still, [[4], [2]], 3)(t)
+    assert torch.allclose(z[..., :4], still.stops[:, 0].expand(7, -1, -1), atol=1e-12)
+    assert z[:, 0, 4:].argmax(-1).eq(1).all() and z[:, 1, 4:].argmax(-1).eq(2).all()
 
 
 def test_labels_are_as_frequent_as_in_the_data_and_in_turn_otherwise():
@@ -228,7 +239,16 @@ def test_a_page_has_a_row_for_each_class_of_the_same_z(thirds, tmp_path):
     sample.write(generator, tmp_path / "two.png", label="2", count=4, columns=4)
     assert (np.array(Image.open(tmp_path / "two.png")) == page[36:]).all()
     walk.render(generator, tmp_path / "walk.gif", classes=["0", "2"], keyframes=1, frames=4, grid=(1, 2))
-    walk.render(generator, tmp_path / "plain.gif", frames=4)
+    for more in ({}, {"path": "circle"}, {"path": "dimension"}, {"loop": False, "through": (3, 5)}):
+        walk.render(generator, tmp_path / "plain.gif", frames=4, keyframes=None, **more)
+
+
+def test_a_walk_shows_at_its_stops_what_a_page_shows_under_those_numbers(thirds, tmp_path):
+    generator = load_generator(thirds)
+    flags = {"frames": 3, "ease": "hold", "frames_dir": tmp_path / "frames"}
+    walk.render(generator, through=(4, 8, 3), **flags)
+    for frame, image in enumerate(iterate_samples(generator, (4, 8, 3), 0)):
+        assert (np.array(Image.open(tmp_path / "frames" / f"{frame:06}.png")) == image[..., 0]).all()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ CHANGING = {
     "face-2015-margin": "Margin looks at D's errors",
     "instance-noise": "InstanceNoise lowers its σ",
     "feature-matching-sum": "FeatureMatchingTerm raises its weight",
+    "r3gan": "Cosine changes beta2",
 }
 ROUNDS = 7
 
@@ -211,8 +212,9 @@ def test_a_gpu_that_refuses_costs_one_line_and_no_round(tmp_path, monkeypatch, c
 @pytest.mark.cuda
 @every_pair
 def test_on_a_gpu_a_replayed_round_has_the_losses_of_one_from_python(name, data):
-    plain = run_of(name, data, device="cuda", cuda_graph=False)
-    recorded = run_of(name, data, device="cuda")
+    rates = {"lr_d": 1e-5, "lr_g": 1e-5} if name == "semi-supervised-conv" else {}  # steep: rounding grows
+    plain = run_of(name, data, device="cuda", cuda_graph=False, **rates)
+    recorded = run_of(name, data, device="cuda", **rates)
     if name in CHANGING:
         assert recorded.play is recorded.update
         return

@@ -318,7 +318,9 @@ def test_an_idx_header_is_not_believed(tmp_path, content, word, suffix):
     refused(tmp_path, "train-images", word)
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(idx((10, 28, 28), 7840))[:-20]])
+@pytest.mark.parametrize(
+    "content", [b"not gzip", gzip.compress(idx((10, 28, 28), 7840))[:-20]], ids=["not gzip", "cut off"]
+)
 def test_a_damaged_gzip_is_an_error(tmp_path, content):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
     refused(tmp_path, "download it again")

@@ -32,12 +32,16 @@ SMALL = {"device": "cpu", "precision": "float32", "width": 4, "latent_dim": 8, "
 LIKE_ANOTHER = ("face-2015-bn", "feature-matching-sum", "label-smoothing", "historical-averaging", "ttur",
                 "lsgan", "r1", "instance-noise")  # fmt: skip
 GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if name not in LIKE_ANOTHER} | {
+    # without the schedule of β₂, which SGD does not have
+    "r3gan": recipes.settings("r3gan") | {"schedules": ("Cosine(of='R2.weight', last=0.1)",)},
     "noise everywhere": {"norm_g": "none", "norm_d": "virtual", "d_noise": 0.1, "d_dropout": 0.2,
                          "flip": True, "instance_noise": "InstanceNoise(sigma=0.1)"},
     "a gradient of gradients through batch norm": {"update": "Consensus(weight=0.1)"},
     "a gradient of gradients through similarities": {"update": "Consensus(weight=0.001)", "norm_d": "none",
                                                      "minibatch_discrimination": True},
     "whoever moves depends on the errors": {"balance": "Dynamic(low=0.5, high=0.6)"},
+    "packs of two": {"pack": 2, "augment": "AdaptiveAugment(target=-1.0, images=100)", "norm_d": "none",
+                     "penalties": ("R1(weight=0.1)", "GradientPenalty")},
     "points, and noise in D": {"data": "grid25", "d_noise": 0.1},
     "both gradients at the same point": {"update": "Simultaneous", "minibatch_discrimination": True},
 }  # fmt: skip

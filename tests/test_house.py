@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "gan_ref"
 ROOMS = (  # each may import those after it
-    "commands loop run watch checkpoint cuda_graph evaluation toy_games latents pictures data recipes"
+    "commands loop run watch checkpoint cuda_graph evaluation toy_games explore latents pictures data recipes"
     " techniques networks config shapes devices layers ops distributed files seeds errors"
 ).split()
 

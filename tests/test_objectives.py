@@ -114,6 +114,28 @@ def test_hinge_and_wasserstein():
         assert objective.g_loss(None, outputs(*FAKE)).item() == pytest.approx(-mean(FAKE), rel=1e-12)
 
 
+def test_relativistic_losses_are_of_the_differences_within_pairs():
+    objective, fakes = objectives.Relativistic(), (-0.25, 1.5, 0.75)
+    pairs = list(zip(REAL, fakes))
+    d = mean(-log_sigmoid(real - fake) for real, fake in pairs)
+    assert objective.d_loss(outputs(*REAL), outputs(*fakes)).item() == pytest.approx(d, rel=1e-12)
+    g = mean(-log_sigmoid(fake - real) for real, fake in pairs)
+    assert objective.g_loss(outputs(*REAL), outputs(*fakes)).item() == pytest.approx(g, rel=1e-12)
+    assert g - d == pytest.approx(mean(REAL) - mean(fakes)), "softplus(u) − softplus(−u) = u"
+
+
+def test_d_gains_nothing_by_moving_all_relativistic_scores_and_starts_at_log_2():
+    game = play(Linear(0.0, 0.0), objective=objectives.Relativistic())
+    real, fake = normal(6, 2), normal(6, 2, seed=1)
+    turn = game.d_loss(real, fake)
+    assert turn.loss.item() == pytest.approx(math.log(2))
+    (gradient,) = torch.autograd.grad(turn.loss, game.d.module.w)
+    assert torch.allclose(gradient, -(real - fake).mean(0) / 2)  # σ(0) = ½ of each pair's difference
+    score, moved = outputs(*REAL), outputs(*(s + 7 for s in REAL))
+    for loss in (game.objective.d_loss, game.objective.g_loss):
+        assert loss(moved, moved).item() == pytest.approx(loss(score, score).item(), rel=1e-12)
+
+
 def test_feature_matching_compares_mean_features():
     real = outputs(0.0, 0.0, features=torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64))
     fake = outputs(0.0, features=torch.tensor([[0.5, 7.0]], dtype=torch.float64))

@@ -70,6 +70,29 @@ def test_each_samples_gradient_has_its_own_norm():
     assert not real.requires_grad, "the caller's batch is left as it was"
 
 
+def test_r2_is_r1_at_the_fakes():
+    game = play(Quadratic(), penalties=[penalties.R1(weight=10.0), penalties.R2(weight=4.0)])
+    real, fake = normal(6, 2), normal(6, 2, seed=1)
+    turn = game.d_loss(real, fake)
+    found = {name: term.item() for name, term in turn.terms.items()}
+    assert found == pytest.approx({
+        "R1": 5 * real.square().sum(1).mean().item(), "R2": 2 * fake.square().sum(1).mean().item()
+    })  # fmt: skip
+    (gradient,) = torch.autograd.grad(turn.terms["R2"], game.d.module.a)
+    assert gradient.item() == pytest.approx(4 * fake.square().sum(1).mean().item()), "d/da (γ/2)a²‖x‖²"
+    assert not fake.requires_grad, "the caller's batch is left as it was"
+
+
+def test_r2_reaches_g_where_d_is_unrolled():
+    game = play(Quadratic(), penalties=[penalties.R2(weight=4.0)])
+    z = normal(6, 3)
+    fake = game.generate(z)
+    turn = game.d_loss(normal(6, 2), fake)
+    found = torch.autograd.grad(turn.terms["R2"], game.g.parameters, retain_graph=True)
+    expected = torch.autograd.grad(2 * fake.square().sum(1).mean(), game.g.parameters)
+    assert all(torch.allclose(a, b, rtol=1e-10) for a, b in zip(found, expected))
+
+
 def test_dragans_perturbation_is_half_the_batchs_deviation_at_most():
     real = 3 * normal(500, 2) + 7
     off = penalties.DRAGAN(scale=0.5).perturbation(real, seeded())
@@ -108,12 +131,12 @@ class Flat(nn.Module):
         return Output(torch.relu(x) @ self.w, x)
 
 
-@pytest.mark.parametrize("kind", [penalties.GradientPenalty, penalties.DRAGAN, penalties.R1])
+@pytest.mark.parametrize("kind", [penalties.GradientPenalty, penalties.DRAGAN, penalties.R1, penalties.R2])
 def test_at_a_zero_gradient_every_derivative_is_finite(kind):
     """The first two derivatives of the loss of D differentiate the gradient's norm twice and three times."""
     game = play(Flat(), penalties=[kind(weight=10.0)])
     turn = game.d_loss(-normal(6, 2).abs() - 9, -normal(6, 2, seed=1).abs() - 9)
-    expected = 0.0 if kind is penalties.R1 else 10.0  # λ(0 − 1)²
+    expected = 0.0 if issubclass(kind, penalties.R1) else 10.0  # λ(0 − 1)²
     assert turn.terms[kind.__name__].item() == expected
     (first,) = torch.autograd.grad(turn.loss, game.d.module.w, create_graph=True, materialize_grads=True)
     assert torch.isfinite(first).all()

@@ -117,6 +117,19 @@ def test_a_gif_has_every_frame_at_its_exact_size_and_loops_for_ever(tmp_path, si
     assert np.abs(np.stack(back) - np.stack(frames)).mean() < 8
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_apng_keeps_every_pixel_and_a_webp_every_frame(tmp_path, channels):
+    frames = [frame[..., :channels] for frame in moving(9, 33, 21)]
+    for suffix in ("apng", "webp"):
+        movies.write_movie(tmp_path / f"a.{suffix}", frames, 25)
+        with Image.open(tmp_path / f"a.{suffix}") as movie:
+            assert (movie.n_frames, movie.size, movie.info["loop"]) == (9, (21, 33), 0)
+            back = [np.asarray(movie.convert("RGB")).astype(int) for _ in map(movie.seek, range(9))]
+            assert movie.info["duration"] == 40
+        error = np.abs(np.stack(back) - np.stack(frames))
+        assert error.max() == 0 if suffix == "apng" else error.mean() < 8
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
 def test_a_gray_movie_is_gray(tmp_path, suffix):
     frames = [frame[..., 2:] // 2 + frame[..., :1] // 2 for frame in moving(5, 32, 32)]
@@ -129,7 +142,8 @@ def test_a_gray_movie_is_gray(tmp_path, suffix):
 @pytest.mark.parametrize("fps, real", [(25, 25), (50, 50), (30, 100 / 3), (120, 50), (1, 1), (7, 100 / 14)])
 def test_a_gif_gets_the_nearest_rate_it_can_have(tmp_path, fps, real):
     assert float(movies.frame_rate(tmp_path / "a.gif", fps)) == pytest.approx(real)
-    assert movies.frame_rate(tmp_path / "a.mp4", fps) == fps
+    assert movies.frame_rate(tmp_path / "a.mp4", fps) == movies.frame_rate(tmp_path / "a.apng", fps) == fps
+    assert float(movies.frame_rate(tmp_path / "a.webp", fps)) == pytest.approx(fps, rel=0.05)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])

@@ -153,6 +153,18 @@ def test_the_page_of_a_run_shows_what_its_training_page_showed(tmp_path, images)
         assert np.abs(here.astype(int) - there).max() <= 1
 
 
+def test_chosen_samples_are_those_of_the_page_and_their_z_can_be_saved(tmp_path, monkeypatch, capsys):
+    files = [tmp_path / name for name in ("each", "a.png", "z.npy")]
+    options = ["--each", str(files[0]), "--out", str(files[1]), "--save-z", str(files[2])]
+    assert run(monkeypatch, *options, "--only", "42,3,17") == 0
+    assert "3 pictures, 000042.png to 000017.png" in capsys.readouterr().out
+    many = samples.draw_samples(discs(), 43, seed=3)
+    for number in (42, 3, 17):
+        assert (np.asarray(Image.open(files[0] / f"{number:06d}.png")) == many[number]).all()
+    assert (np.asarray(Image.open(files[1]))[:16, :16] == many[42]).all()
+    assert (np.load(files[2]) == numbered_z(3, (42, 3, 17), Z).numpy()).all()
+
+
 def test_numbers_stand_under_the_pictures_and_leave_them_as_they_are(tmp_path, monkeypatch):
     for name, options in (("plain", []), ("numbered", ["--numbers"])):
         assert run(monkeypatch, "--out", str(tmp_path / f"{name}.png"), "--count", "12", *options) == 0
@@ -218,6 +230,9 @@ def test_a_failure_halfway_leaves_whole_files_only(tmp_path, monkeypatch):
         (["--out", "a.png", "--scale", "0"], "--scale must be from 1"),
         (["--out", "a.png", "--scale", "250"], "lower --count or --scale"),
         (["--out", "a.png", "--seed", "-1"], "--seed must be from 0"),
+        (["--out", "a.png", "--only", "1,2", "--count", "2"], "leave out --count"),
+        (["--out", "a.png", "--only", "-1"], "--only must be from 0"),
+        (["--save-z", "a.txt"], "must end in .npy"),
     ],
 )
 def test_a_senseless_option_gets_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, options, says):

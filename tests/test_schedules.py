@@ -95,6 +95,16 @@ def test_a_lengthened_run_follows_its_new_length_from_there_on():
         assert one.optimizer.param_groups[0]["lr"] == other.optimizer.param_groups[0]["lr"] == 2e-4
 
 
+def test_a_resumed_run_has_the_scheduled_values():
+    straight, resumed = (run_of("dcgan", "ring8", **LIKE_R3GAN) for _ in range(2))
+    for _ in range(15):
+        play_round(straight)
+    resumed.load_state_dict(straight.state_dict())
+    for run in (straight, resumed):
+        run.game.begin_round()
+    assert now(straight) == now(resumed) and now(resumed)["lr_d"] < 1.5e-4
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +85,33 @@ def test_a_run_leaves_what_it_promises(images, tmp_path):
     names = set(rows(tmp_path / "run")[0])
     assert {"step", "d_loss", "g_loss", "d_real", "d_fake", "fools", "sees_fakes", "sees_reals"} <= names
     assert {"d_norm_first", "d_norm_last", "g_norm_first", "g_norm_last"} <= names
+
+
+def test_a_run_begins_with_the_weights_of_another_and_with_its_own_data(images, finished, tmp_path):
+    """At a rate of 0 nothing moves, so a run of one round still has what it began with."""
+    still = ["--lr-g", "0", "--lr-d", "0", "--recipe", "wgan-gp", "--steps", "1", "--no-walk", "--seed", "5"]
+    assert main(["--init", str(finished), "--data", "faces", *still, "--out", str(tmp_path / "run")]) == 0
+    before, after = checkpoint.load(finished), checkpoint.load(tmp_path / "run")
+    for network in ("generator", "discriminator"):
+        weights = {n: v for n, v in before[network].items() if n.endswith(("weight", "bias"))}
+        assert weights and all(torch.equal(v, after[network][n]) for n, v in weights.items())
+    assert after["step"] == 1 and after["config"].recipe == "wgan-gp" and after["config"].data == "faces"
+    assert after["config"].image_size == 16, "the networks' sizes come along"
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--width", "8"], "generator is built otherwise.*--width \\(there 4\\)"),
+        (["--pack", "2", "--batch-size", "8"], "discriminator is built otherwise.*--pack \\(there 1\\)"),
+        (["--resume", "x"], "leave one out"),
+    ],
+)
+def test_weights_of_other_networks_are_refused(finished, tmp_path, capsys, flags, why):
+    given = ["--init", str(finished), "--data", "faces", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main([*given, *flags]) == 2
+    error = capsys.readouterr().err
+    assert re.search(why, error) and error.count("\n") == 1
 
 
 def test_seeds_differ_and_repeat(images, tmp_path):

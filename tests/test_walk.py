@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
@@ -15,12 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gan_ref.commands import walk
+from gan_ref.commands import sample, walk
 from gan_ref.commands.command_line import output_file
 from gan_ref.errors import UserError
 from gan_ref.latents import paths
+from gan_ref.latents.directions import strongest_dimensions
+from gan_ref.latents.numbers import load_z, numbered_z, save_z
+from gan_ref.latents.samples import draw_samples
 from gan_ref.pictures import pages, plane
-from gan_ref.seeds import mix_seed
 
 Z = 100
 
@@ -56,10 +59,14 @@ def points() -> SimpleNamespace:
     return SimpleNamespace(config=config, module=module, shape=(2,), classes=())
 
 
+def axes(path: str, *dimensions: int, latent_dim: int = Z) -> Tensor | None:
+    """The directions that a dimension path sweeps: axes of latent space."""
+    return torch.eye(latent_dim)[list(dimensions)] if path == "dimension" else None
+
+
 def loop(path: str, frames: int, **options) -> Tensor:
     """The z of a whole movie of one walk, (frames, Z) in float64."""
-    options = {"dimensions": (3,), "keyframes": 5} | options
-    curve = paths.walks(path, Z, 1, 1, **options)
+    curve = paths.walks(path, Z, 1, 1, keyframes=5, directions=axes(path, 3), **options)
     return curve(torch.arange(frames, dtype=torch.float64) / frames)[:, 0]
 
 
@@ -135,10 +142,70 @@ def test_a_dimension_walk_moves_one_coordinate_there_and_back():
 @pytest.mark.parametrize("path", ["slerp", "linear"])
 def test_a_walk_through_keyframes_visits_each_and_returns(path):
     z = loop(path, 60)
-    stops = torch.randn(
-        5, Z, dtype=torch.float64, generator=torch.Generator().manual_seed(mix_seed(0, "walk"))
-    )
-    torch.testing.assert_close(z[::12], stops)
+    torch.testing.assert_close(z[::12], numbered_z(0, range(5), Z).double())
+
+
+@pytest.mark.parametrize("path", ["slerp", "linear"])
+def test_the_cells_at_a_stop_are_a_page_of_numbered_z(path):
+    curve = paths.walks(path, Z, 2, 3, seed=9, keyframes=4)
+    z = torch.cat(list(paths.frame_latents(curve, 20))).view(20, 6, Z)
+    assert torch.equal(z[::5].flatten(0, 1), numbered_z(9, range(24), Z))
+    for other in (
+        "circle",
+        "dimension",
+    ):  # these begin with a page too; a sweep replaces one coordinate of it
+        first = next(paths.frame_latents(paths.walks(other, Z, 1, 3, directions=axes(other, 7)), 8))[:3]
+        still = [i for i in range(Z) if i != 7 or other == "circle"]
+        torch.testing.assert_close(first[:, still], numbered_z(0, range(3), Z)[:, still])
+
+
+def test_a_walk_through_picks_is_at_each_in_turn_and_every_cell_begins_at_the_next():
+    picks = numbered_z(0, (3, 17, 42), Z)
+    z = torch.cat(list(paths.frame_latents(paths.walks("slerp", Z, 1, 2, picks=picks), 12))).view(12, 2, Z)
+    assert torch.equal(z[::4, 0], picks) and torch.equal(z[::4, 1], picks[[1, 2, 0]])
+    each = list(paths.frame_latents(paths.walks("slerp", Z, 1, 1, picks=numbered_z(1, range(300), Z)), 300))
+    assert torch.equal(torch.cat(each), numbered_z(1, range(300), Z))  # as many frames as picks: each a frame
+
+
+def test_psi_shortens_z_towards_the_mean():
+    whole, half = loop("slerp", 30), loop("slerp", 30, psi=0.5)
+    torch.testing.assert_close(half, whole / 2)
+    assert loop("slerp", 30, psi=0.0).norm() == 0
+
+
+@pytest.mark.parametrize("ease", paths.EASES)
+def test_a_walk_without_a_loop_ends_at_its_last_stop(ease):
+    curve = dataclasses.replace(paths.walks("slerp", Z, 1, 1, keyframes=3), ease=ease, loop=False)
+    z = torch.cat(list(paths.frame_latents(curve, 21)))
+    assert torch.equal(z[::10], numbered_z(0, range(3), Z))
+
+
+def test_a_walk_stands_still_at_each_stop_for_as_long_as_asked():
+    for closed, frames in ((True, 3 * 12), (False, 3 * 4 + 2 * 8 + 1)):
+        moments = frames if closed else frames - 1
+        curve = dataclasses.replace(
+            paths.walks("slerp", Z, 1, 1, keyframes=3), ease="smooth", hold=4 / moments, loop=closed
+        )
+        z = torch.cat(list(paths.frame_latents(curve, frames)))
+        still = (z.diff(dim=0).norm(dim=1) == 0).nonzero()[:, 0].tolist()
+        assert still == [12 * k + i for k in range(3) for i in range(4)]  # 4 steps of standing, 8 of moving
+
+
+def test_eases_begin_at_one_stop_and_end_at_the_next():
+    u = torch.linspace(0, 1, 101, dtype=torch.float64)
+    for name, ease in paths.EASES.items():
+        v = ease(u)
+        assert v[0] == 0 and v[-1] == 1 and (v.diff() >= 0).all(), name
+    smooth = paths.EASES["smooth"](u)
+    assert smooth[1] < 0.1 * u[1] and smooth[50] == pytest.approx(0.5)  # no speed at the stop
+    assert (paths.EASES["hold"](u)[:-1] == 0).all()
+
+
+def test_the_dimensions_that_move_the_picture_most_are_found():
+    """Of a disc z₀ and z₁ are its place, z₂ to z₄ and z₅ to z₇ its colours; no other one counts."""
+    assert set(strongest_dimensions(discs(), 8, 0, (-3, 3))) == set(range(8))
+    assert set(strongest_dimensions(discs(), 3, 0, (-3, 3))) == {5, 6, 7}  # the background has most pixels
+    assert len(strongest_dimensions(discs(), 500, 0, (-3, 3))) == Z
 
 
 @pytest.mark.parametrize("frames", [60, 61, 240])
@@ -156,16 +223,10 @@ def test_the_step_from_the_last_frame_to_the_first_is_a_step_like_any_other(path
         assert step.min() > 0.4 * ordinary and step.max() < 1.5 * ordinary
 
 
-def test_a_walk_does_not_depend_on_how_large_the_grid_is():
-    t = torch.linspace(0, 0.9, 10, dtype=torch.float64)
-    for path in ("slerp", "linear", "circle"):
-        small, large = paths.walks(path, Z, 1, 2)(t), paths.walks(path, Z, 3, 3)(t)
-        assert torch.equal(small, large[:, :2])
-        assert not torch.allclose(large[:, 0], large[:, 1])  # independent
-
-
 def test_rows_are_dimensions_and_columns_are_bases():
-    z = paths.walks("dimension", Z, 2, 3, dimensions=(25, 75))(torch.tensor([0.0, 0.5], dtype=torch.float64))
+    z = paths.walks("dimension", Z, 2, 3, directions=axes("dimension", 25, 75))(
+        torch.tensor([0.0, 0.5], dtype=torch.float64)
+    )
     z = z.view(2, 2, 3, Z)  # instant, row, column
     still = [i for i in range(Z) if i not in (25, 75)]
     assert (z[..., still] == z[:1, :1][..., still]).all()
@@ -185,19 +246,19 @@ def test_latents_in_pieces_are_the_latents_of_the_whole():
 def test_one_latent_dimension_is_enough():
     for path in paths.PATHS:
         t = torch.linspace(0, 0.99, 50, dtype=torch.float64)
-        assert paths.walks(path, 1, 1, 1, dimensions=(0,))(t).isfinite().all()
+        assert paths.walks(path, 1, 1, 1, directions=axes(path, 0, latent_dim=1))(t).isfinite().all()
 
 
 # ---------------------------------------------------------------- movies
 
 
 @pytest.mark.parametrize("path", paths.PATHS)
-@pytest.mark.parametrize("suffix", ["gif", "mp4"])
+@pytest.mark.parametrize("suffix", ["gif", "mp4", "apng"])
 def test_a_movie_has_the_frames_and_the_size_asked_for(tmp_path, path, suffix):
     out = tmp_path / f"walk.{suffix}"
     options = {"dimension": (0, 1)} if path == "dimension" else {}
     said = walk.render(discs(), out, path, frames=19, grid=(2, 3), scale=2, **options)
-    back = iio.imread(out)
+    back = np.stack([frame[..., :3] for frame in iio.imiter(out)])  # Pillow gives some of a GIF's an alpha
     assert back.shape == (19, 2 * 16 * 2, 3 * 16 * 2, 3)
     assert said.startswith(f"{out}: 19 frames of 96x64, 0.8 s")
     assert np.abs(np.diff(back.astype(int), axis=0)).mean() > 0.5  # it moves
@@ -213,8 +274,60 @@ def test_a_movie_of_odd_size_and_of_gray_images(tmp_path):
 def test_each_cell_of_the_movie_is_its_own_walk(tmp_path):
     curve = paths.walks("slerp", Z, 2, 2)
     frames = np.stack(list(walk.draw_frames(discs(), curve, 12, (2, 2))))
-    alone = np.stack(list(walk.draw_frames(discs(), paths.walks("slerp", Z, 1, 1), 12, (1, 1))))
-    assert (frames[:, :16, :16] == alone).all()
+    for w in range(4):  # its stops are number w, w + 4, w + 8, …
+        picks = numbered_z(0, range(w, 24, 4), Z)
+        alone = walk.draw_frames(discs(), paths.walks("slerp", Z, 1, 1, picks=picks), 12, (1, 1))
+        y, x = (16 * k for k in divmod(w, 2))
+        assert (frames[:, y : y + 16, x : x + 16] == np.stack(list(alone))).all()
+
+
+def test_pages_samples_and_walks_show_the_same_picture_by_the_same_number(tmp_path):
+    """(Training pages show these too: test_sample.py.)"""
+    said = walk.render(discs(), through=(3, 17, 42), frames=9, frames_dir=tmp_path / "walk")
+    assert said.startswith(f"{tmp_path / 'walk'}: 9 frames of 16x16, 0.4 s at 25")
+    assert sorted(os.listdir(tmp_path / "walk")) == [f"{n:06d}.png" for n in range(9)]
+    sample.write(discs(), each=tmp_path / "each", only=(3, 17, 42), save_z_to=tmp_path / "picks.npy")
+    walk.render(
+        discs(),
+        tmp_path / "z.apng",
+        picks=(torch.from_numpy(np.load(tmp_path / "picks.npy")), "abc"),
+        frames=9,
+    )
+    movie = np.stack(list(iio.imiter(tmp_path / "z.apng")))
+    for n, number in ((0, 3), (3, 17), (6, 42)):
+        picture = np.asarray(Image.open(tmp_path / "each" / f"{number:06d}.png"))
+        assert (np.asarray(Image.open(tmp_path / "walk" / f"{n:06d}.png")) == picture).all()
+        assert (movie[n][..., :3] == picture).all()
+    walk.render(discs(), frames=12, grid=(2, 2), frames_dir=tmp_path / "page")
+    page = pages.grid(draw_samples(discs(), 4, seed=3), 2, 2)  # 3 is the run's own seed
+    assert (np.asarray(Image.open(tmp_path / "page" / "000000.png")) == page).all()
+
+
+def test_captions_name_the_nearest_stop_and_leave_the_pictures_as_they_are(tmp_path):
+    options = {"through": (3, 17, 42), "frames": 12, "scale": 2}
+    walk.render(discs(), frames_dir=tmp_path / "plain", **options)
+    walk.render(discs(), frames_dir=tmp_path / "named", captions=True, **options)
+    plain, named = (
+        np.stack([np.asarray(Image.open(tmp_path / name / f"{n:06d}.png")) for n in range(12)])
+        for name in ("plain", "named")
+    )
+    assert (named[:, :32] == plain).all() and named.shape[1] == 32 + pages.LABEL
+    strips = [named[n, 32:] for n in range(12)]
+    expected = pages.label(plain[:3], (3, 17, 42))[:, 32:]
+    for n, word in enumerate((0, 0, None, 1, 1, 1, None, 2, 2, 2, None, 0)):
+        if word is not None:  # it is half-way from one to the next
+            assert (strips[n] == expected[word]).all(), n
+
+
+def test_smooth_scale_interpolates_where_scale_repeats(tmp_path):
+    for name, options in (("exact", {"scale": 4}), ("smooth", {"smooth_scale": 4})):
+        walk.render(discs(), frames=2, grid=(1, 1), frames_dir=tmp_path / name, **options)
+    exact, smooth = (
+        np.asarray(Image.open(tmp_path / name / "000000.png")).astype(int) for name in ("exact", "smooth")
+    )
+    assert exact.shape == smooth.shape == (64, 64, 3)
+    assert np.abs(np.diff(smooth, axis=1)).max() < 0.6 * np.abs(np.diff(exact, axis=1)).max()
+    assert np.abs(smooth - exact).mean() < 12
 
 
 def test_the_same_seed_is_the_same_movie_and_another_is_another(tmp_path):
@@ -256,8 +369,7 @@ def test_few_frames_and_latents_live_at_any_moment(tmp_path, monkeypatch, make, 
 
     room, name = (pages, "grid") if make is discs else (plane, "draw_scatter")
     monkeypatch.setattr(room, name, counted("frames", getattr(room, name)))
-    walks = paths.walks
-    monkeypatch.setattr(paths, "walks", lambda *args: counted("latents", walks(*args)))
+    monkeypatch.setattr(paths.Walk, "__call__", counted("latents", paths.Walk.__call__))
     walk.render(make(), tmp_path / f"a.{suffix}", frames=4 * paths.CHUNK, grid=(1, 1))
     assert 1 <= most["frames"] <= 3 and 1 <= most["latents"] <= 2  # the latter of CHUNK frames each
 
@@ -312,7 +424,20 @@ def test_dimensions_mean_a_dimension_path_with_a_row_each(tmp_path, monkeypatch,
         (["--scale", "0"], "--scale must be from 1"),
         (["--scale", "200"], "lower --scale or --grid"),
         (["--grid", "100x100"], "its number of walks"),
-        (["--path", "dimension"], "say which"),
+        (["--path", "circle", "--no-loop"], "leave out --no-loop"),
+        (["--path", "circle", "--through", "1,2"], "belong to --path slerp"),
+        (["--through", "1"], "must be from 2"),
+        (["--through", "1,x"], "as in 25,50,75"),
+        (["--through", "1,-2"], "--through must be from 0"),
+        (["--through", "1,2", "--z", "a.npy"], "give one of them"),
+        (["--through", "1,2", "--keyframes", "4"], "--keyframes are random"),
+        (["--z", "none.npy"], "cannot read none.npy"),
+        (["--hold", "-1"], "--hold -1"),
+        (["--hold", "40"], "--hold 40 at 6 stops leaves no time"),
+        (["--psi", "-1"], "--psi must be from 0"),
+        (["--scale", "2", "--smooth-scale", "2"], "give one of them"),
+        (["--smooth-scale", "0"], "--smooth-scale must be from 1"),
+        (["--ease", "bounce"], "--ease"),
         (["--dimension", "100"], "--dimension must be from 0 to 99"),
         (["--dimension", "-1"], "--dimension must be from 0 to 99"),
         (["--dimension", "3", "--span", "2", "2"], "--span goes from a lower"),
@@ -341,3 +466,34 @@ def test_a_checkpoint_that_is_not_there_gets_one_line(tmp_path, capsys):
     assert walk.main([str(tmp_path / "none.pt"), "--out", str(tmp_path / "walk.gif")]) == 2
     complaint = capsys.readouterr().err
     assert "none.pt" in complaint and complaint.count("\n") == 1 and os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------------------------- latents in files
+
+
+def test_latents_come_back_from_a_file_as_they_were_saved(tmp_path):
+    z = numbered_z(4, range(5), Z)
+    save_z(tmp_path / "z.npy", z)
+    assert torch.equal(load_z(tmp_path / "z.npy", Z), z)
+    np.save(tmp_path / "double.npy", z.double().numpy())
+    assert torch.equal(load_z(tmp_path / "double.npy", Z), z)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (np.zeros((3, 7)), r"float64 \(3, 7\)"),
+        (np.zeros(Z), r"\(100,\)"),
+        (np.zeros((0, Z)), r"\(0, 100\)"),
+        (np.full((3, Z), np.nan), "NaN"),
+        (np.full((3, Z), "x"), "<U1"),
+        (np.full((3, Z), {}), "Python objects"),
+        (b"not a file of numpy", "latents"),
+    ],
+)
+def test_a_file_that_holds_no_latents_gets_one_line(tmp_path, values, says):
+    path = tmp_path / "z.npy"
+    path.write_bytes(values) if isinstance(values, bytes) else np.save(path, values)
+    with pytest.raises(UserError, match=says) as caught:
+        load_z(path, Z)
+    assert "\n" not in str(caught.value)

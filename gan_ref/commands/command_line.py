@@ -130,6 +130,20 @@ def require_range(option: str, value: float, low: float, high: float) -> None:
         raise UserError(f"{option} must be from {low} to {high}, not {value}")
 
 
+def integers(text: str) -> tuple[int, ...]:
+    """'25,50,75' → (25, 50, 75), as the type of a flag."""
+    try:
+        return tuple(int(i) for i in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"whole numbers, as in 25,50,75; not {text!r}") from None
+
+
+def require_numbers(option: str, numbers: Sequence[int]) -> None:
+    """Raise UserError unless each can be the number of a z."""
+    for i in numbers:
+        require_range(option, i, 0, 2**63 - 1)
+
+
 def require_names(out: str | os.PathLike[str]) -> Path:
     """``out`` as a Path; raises UserError if a name in it is longer than file systems take."""
     path = Path(out)

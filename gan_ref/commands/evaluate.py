@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_ref.checkpoint import LoadedGenerator, load_discriminator, load_generator
+from gan_ref.checkpoint import DEMO, LoadedGenerator, load_discriminator, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file, require_range
 from gan_ref.data import by_factor, open_dataset
 from gan_ref.data.mixtures import MIXTURES
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     description = "Measure how good the samples of a trained generator are, beside real data."
     parser = Parser(prog="gan-ref evaluate", description=description)
     add = parser.add_argument
-    add("checkpoint", help="a checkpoint.pt or a run folder")
+    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--data", metavar="SOURCE", help="real samples to compare with [what it was trained on]")
     add("--samples", type=int, default=SAMPLES, metavar="N",
         help=f"number of samples; more make steadier metrics [{SAMPLES}]")  # fmt: skip
@@ -97,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_range("--samples", given.samples, FEWEST, 1_000_000)
     require_range("--seed", given.seed, 0, 2**63 - 1)
     generator = load_generator(given.checkpoint, choose_device(given.device))
-    out = output_file(given.out or generator.path.parent / "report.json", (".json",))
+    folder = Path() if generator.path == DEMO else generator.path.parent
+    out = output_file(given.out or folder / "report.json", (".json",))
 
     wanted = given.data, given.samples, given.seed, given.inception, given.pixels
     report, metrics, samples = evaluate(generator, *wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from gan_ref.run import Run, use_fast_arithmetic
 from gan_ref.watch.best import BestCheckpoint
 from gan_ref.watch.metrics import measure_round
 from gan_ref.watch.pages import draw_sample_page
-from gan_ref.watch.progress import Progress
+from gan_ref.watch.progress import DRAWN_EVERY, Progress
 
 MEASURED, SHARE = 5.0, 0.05  # seconds of rounds that are timed, but at most this share of the time given
 FRAMES, TIMED = 240, 24  # of a walk: all, and those that are timed
@@ -72,7 +73,9 @@ def _seconds(measured: float, config: Config, dataset: Dataset) -> tuple[float, 
         progress.log(values, d.real_scores, d.fake_output.scores)
         page = _time(lambda: draw_sample_page(run.game, dataset, run.sampling_generator(), z))
         progress.draw_curves()  # matplotlib loads here
-        each += (page + _time(progress.draw_curves)) / config.sample_every
+        progress.drawn = -math.inf
+        curves = _time(progress.draw_curves)
+        each += page / config.sample_every + curves / max(config.sample_every, DRAWN_EVERY / each)
         save = lambda: checkpoint.save(folder / "checkpoint.pt", run.state_dict())
         each += _time(save) / config.checkpoint_every
         if config.score_every:

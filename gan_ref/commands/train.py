@@ -18,7 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from gan_ref import recipes
 from gan_ref.commands.command_line import Lasting, Parser, command, require_names, require_range
-from gan_ref.config import Config, add_arguments, flag
+from gan_ref.config import OF_NETWORKS, Config, add_arguments, flag
 from gan_ref.errors import UserError, printable
 
 # settings that may change on --resume
@@ -44,6 +44,8 @@ def arguments() -> Parser:
     )
     parser.add_argument("--out", metavar="DIR", help="the run folder [runs/RECIPE-DATA-N]")
     parser.add_argument("--resume", metavar="RUN", help="go on with this run folder or checkpoint")
+    begin = "begin with the weights of this run; what concerns the networks is as there, unless given"
+    parser.add_argument("--init", metavar="RUN", help=begin)
     more = "choose --steps so that the run takes X minutes, from the rate measured at its start"
     parser.add_argument("--minutes", type=float, metavar="X", help=more)
     parser.add_argument("--recipes", action="store_true", help="list the recipes and stop")
@@ -55,7 +57,9 @@ def arguments() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int | None:
     given = vars(arguments().parse_args(argv))
     out, resume, listing = given.pop("out"), given.pop("resume"), given.pop("recipes")
-    minutes = given.pop("minutes")
+    minutes, init = given.pop("minutes"), given.pop("init")
+    if init and resume:
+        raise UserError("--init begins a new run, and --resume goes on with one: leave one out")
     if minutes is not None:
         require_range("--minutes", minutes, 0.01, 1e6)
         for name in {"steps"} & given.keys() or ({"resume"} if resume else ()):
@@ -74,18 +78,24 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         processes = join_processes()
     with processes:  # which silences all but the first process, so what they print with is chosen inside
         with redirect_stdout(Lasting(sys.stdout)), redirect_stderr(Lasting(sys.stderr)):  # type: ignore[type-var]
-            return resume_run(resume, out, given) if resume else begin_run(out, given, minutes)
+            return resume_run(resume, out, given) if resume else begin_run(out, given, minutes, init)
 
 
-def begin_run(out: str | None, given: dict[str, Any], minutes: float | None) -> int:
+def begin_run(out: str | None, given: dict[str, Any], minutes: float | None, init: str | None) -> int:
     """Train a new run, with the recipe's settings and the flags over them."""
     name = given.get("recipe", recipes.DEFAULT)
-    config = Config(**{**recipes.settings(name), "recipe": name, **given})
+    other, networks = None, {}
+    if init:
+        from gan_ref import checkpoint
+
+        other = checkpoint.load(init)
+        networks = {name: getattr(other["config"], name) for name in OF_NETWORKS}
+    config = Config(**{**recipes.settings(name), "recipe": name, **networks, **given})
     folder = require_names(out) if out else next_free_folder(config)
     if (folder / "checkpoint.pt").exists():
         choice = f"--resume {folder} goes on with it, and another --out begins a new one"
         raise UserError(f"{folder} already holds a run: {choice}")
-    return run(config, folder, None, minutes)
+    return run(config, folder, None, minutes, other)
 
 
 def resume_run(resume: str, out: str | None, given: dict[str, Any]) -> int:
@@ -108,14 +118,21 @@ def resume_run(resume: str, out: str | None, given: dict[str, Any]) -> int:
     return run(config, folder, state)
 
 
-def run(config: Config, folder: Path, state: dict[str, Any] | None, minutes: float | None = None) -> int:
+def run(
+    config: Config,
+    folder: Path,
+    state: dict[str, Any] | None,
+    minutes: float | None = None,
+    init: dict[str, Any] | None = None,
+) -> int:
     # torch loads here, so that --help and mistakes answer at once
     from gan_ref.checkpoint import load_generator
-    from gan_ref.commands import walk
+    from gan_ref.commands import film, walk
     from gan_ref.cuda_graph import NotRecorded
     from gan_ref.distributed import rank
     from gan_ref.loop import Stopped, train
     from gan_ref.run import choose_settings
+    from gan_ref.watch.film import numbered_pages
     from gan_ref.watch.progress import clock
 
     began = time.perf_counter()
@@ -128,10 +145,10 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None, minutes: flo
     print(introduce(config, dataset, folder, state), flush=True)
     try:
         try:
-            train(config, dataset, folder, state)
+            train(config, dataset, folder, state, init)
         except NotRecorded as error:
             print(f"the GPU did not record a round ({error}); the run begins again, from Python alone")
-            train(config.replace(cuda_graph=False), dataset, folder, state)
+            train(config.replace(cuda_graph=False), dataset, folder, state, init)
     except Stopped as stopped:
         print(stopped)
         return stopped.status
@@ -139,6 +156,8 @@ def run(config: Config, folder: Path, state: dict[str, Any] | None, minutes: flo
         return 0
     if config.walk:
         print(walk.render(load_generator(folder), folder / "walk.gif"))
+        if not dataset.points and len(numbered_pages(folder / "samples")) > 1:
+            print(film.render(folder))
     print(f"done in {clock(time.perf_counter() - began)}; everything is in {folder}")
     return 0
 

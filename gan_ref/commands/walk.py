@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,107 +17,207 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_ref.checkpoint import load_generator
-from gan_ref.commands.command_line import Parser, command, output_file, require_range
+from gan_ref.commands.command_line import (
+    Parser,
+    command,
+    integers,
+    output_file,
+    require_numbers,
+    require_range,
+)
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.latents import paths
-from gan_ref.latents.classes import classes_in_turn, find_class, require_classes, walk_classes
+from gan_ref.latents.classes import find_class, require_classes, walk_classes
+from gan_ref.latents.directions import strongest_dimensions
+from gan_ref.latents.numbers import load_z, numbered_z
 from gan_ref.latents.samples import FinishedGenerator, stream_samples
 from gan_ref.pictures import pages, plane
-from gan_ref.pictures.movies import frame_rate, write_movie
+from gan_ref.pictures.movies import SUFFIXES, frame_rate, write_movie
 
 TRAIL = 12  # frames that the trail of a point shows
 MAX_SIDE = 4096  # pixels: the largest frame that phones decode
 MAX_WALKS = 1024
 
-Walk = Callable[[Tensor], Tensor]  # instants t (T,) → z (T, W, latent_dim)
+Picks = tuple[Tensor, Sequence[object]]  # z (K, Z) to walk through, and the name of each
 
 
 def render(
     generator: FinishedGenerator,
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     path: str | None = None,
-    frames: int = 240,
+    frames: int | None = None,
     fps: float = 25,
     grid: tuple[int, int] | None = None,
     keyframes: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    through: Sequence[int] = (),
+    picks: Picks | None = None,
     dimension: Sequence[int] = (),
     span: tuple[float, float] = (-3.0, 3.0),
+    psi: float = 1.0,
+    ease: str | None = None,
+    hold: int = 0,
+    loop: bool = True,
     scale: int = 1,
     classes: Sequence[str] = (),
+    smooth_scale: int | None = None,
+    captions: bool = False,
+    frames_dir: str | os.PathLike[str] | None = None,
 ) -> str:
     """Write the movie of a walk, and return a line that says what it is.
 
     A frame of images H×W has R·H·scale lines of C·W·scale pixels, with ``grid`` = (R, C): 4×4 walks unless
-    given, and on a ``dimension`` path a row for each dimension. A generator of points moves R·C points in one
-    picture, 8×8 unless given. Without keyframes there are 6.
-    A conditional generator passes through ``classes``, or else each walk keeps its own. Raises UserError for
-    values that make no movie.
+    given, one through picks, and on a ``dimension`` path a row for each dimension. A generator of points
+    moves R·C points in one picture, 8×8 unless given. Without keyframes there are 6, without frames 240, or
+    as many as picks if there are more. A conditional generator passes through ``classes``, or else at each
+    stop shows the class of its number. Raises UserError for values that make no movie.
     """
     points = generator.config.data in MIXTURES
     latent_dim = generator.config.latent_dim
+    seed = int(generator.config.seed) if seed is None else seed
     path = path or ("dimension" if dimension else "slerp")
-    side = 8 if points else 4
+    require_range("--seed", seed, 0, 2**63 - 1)
+    require_numbers("--through", through)
+    if through:
+        picks = numbered_z(seed, through, latent_dim), through
+    side = 8 if points else 1 if picks else 4
     rows, columns = grid or (len(dimension) or side, side)
-    keyframes = min(6, frames) if keyframes is None else keyframes
+    stops = len(picks[0]) if picks else keyframes
+    frames = max(240, len(picks[0]) if picks else 0) if frames is None else frames
+    stops = min(6, frames) if stops is None else stops
+    times = scale if smooth_scale is None else smooth_scale
     if points:
-        height = width = plane.SCATTER * scale
+        height = width = plane.SCATTER * times
     else:
-        height, width = rows * generator.shape[1] * scale, columns * generator.shape[2] * scale
+        height, width = (generator.shape[1] * times + pages.LABEL * captions, generator.shape[2] * times)
+        height, width = rows * height, columns * width
 
-    out = output_file(out, (".gif", ".mp4"))
+    if not (out or frames_dir):
+        raise UserError("nothing to write: give --out walk.mp4, or --frames-dir FOLDER, or both")
+    if out:
+        output_file(out, SUFFIXES)
+    if frames_dir:
+        output_file(Path(frames_dir) / "000000.png", (".png",))
     require_range("--frames", frames, 2, 1_000_000)
     require_range("--fps", fps, 1, 120)
-    require_range("--seed", seed, 0, 2**63 - 1)
     require_range("--scale", scale, 1, 256)
+    require_range("--smooth-scale", times, 1, 256)
+    require_range("--psi", psi, 0, 10)
     require_range("--grid, its number of walks,", rows * columns, 1, MAX_WALKS)
+    if scale > 1 and smooth_scale:
+        raise UserError("--scale repeats pixels and --smooth-scale interpolates: give one of them")
+    if points and (captions or smooth_scale):
+        raise UserError("--captions and --smooth-scale are for images, and this generator makes points")
     if path in ("slerp", "linear"):
-        # with one keyframe z stays, while the class changes
-        require_range("--keyframes", keyframes, 1 if classes else 2, min(frames, 10_000))
-        if rows * columns * keyframes * latent_dim > 1 << 27:
+        if picks and keyframes is not None:
+            raise UserError("--keyframes are random: leave it out where a walk goes through chosen z")
+        fewest = 1 if classes else 2  # with one, z stays, while the class changes
+        require_range(
+            "the number of z to walk through" if picks else "--keyframes", stops, fewest, min(frames, 10_000)
+        )
+        if rows * columns * stops * latent_dim > 1 << 27:
             raise UserError(
                 "so many walks through so many keyframes take over 1 GB: lower --grid or --keyframes"
             )
+    elif picks:
+        raise UserError(f"--through and --z belong to --path slerp and linear, not to {path}")
     if path == "dimension":
-        if not dimension:
-            raise UserError(f"--path dimension: say which, --dimension 0 to {latent_dim - 1}")
         for i in dimension:
             require_range("--dimension", i, 0, latent_dim - 1)
-        if rows != len(dimension):
+        if dimension and rows != len(dimension):
             raise UserError(f"--grid has a row for each dimension swept: --grid {len(dimension)}x{columns}")
         if not (all(map(math.isfinite, span)) and span[0] < span[1]):
             raise UserError(f"--span goes from a lower number to a higher, not {span[0]:g} to {span[1]:g}")
+        stops = 2
     elif dimension:
         raise UserError("--dimension belongs to --path dimension")
+    if path == "circle":
+        stops = 4
+        if not loop:
+            raise UserError("--path circle is a loop: leave out --no-loop")
+    moments = frames if loop else frames - 1
+    if classes:
+        require_classes(generator.classes, "--classes")
+        require_range("--classes, their number,", len(classes), 1, frames)
+    held = max(stops, len(classes), 2)
+    if not 0 <= hold * held < moments:
+        raise UserError(f"--hold {hold} at {held} stops leaves no time to move: --frames {frames}")
     if max(height, width) > MAX_SIDE:
         raise UserError(f"frames of {width}x{height} pixels, more than {MAX_SIDE}: lower --scale or --grid")
 
-    walk = paths.walks(path, latent_dim, rows, columns, seed, keyframes, dimension, span)
-    stops = choose_stops(generator.classes, classes, rows, columns, frames)
-    walk = walk_classes(walk, stops, len(generator.classes))
-    pictures = draw_frames(generator, walk, frames, (rows, columns), scale)
-    write_movie(out, tqdm(pictures, "walk", frames, unit="frame", disable=None, leave=False), fps)
-    rate = float(frame_rate(out, fps))
-    nearest = f", a GIF's nearest to {fps:g}" if abs(rate - fps) > 0.01 else ""
+    said, directions = "", None
+    if path == "dimension":
+        if not dimension:
+            dimension = strongest_dimensions(generator, rows, seed, span)
+            rows = len(dimension)
+            said = f"; dimensions {','.join(map(str, dimension))} move the picture most"
+        directions = torch.eye(latent_dim)[list(dimension)]
+    walk = paths.walks(
+        path, latent_dim, rows, columns, seed, stops, directions, span, psi, picks and picks[0]
+    )
+    walk = dataclasses.replace(walk, ease=ease or walk.ease, hold=hold / moments, loop=loop)
+    if generator.classes:
+        asked = [find_class(name, generator.classes) for name in classes]
+        at_stops = (
+            [asked] * (rows * columns) if asked else numbers_at_stops(path, rows, columns, stops, picks)
+        )
+        walk = walk_classes(walk, at_stops, len(generator.classes))
+    names = stop_names(path, rows * columns, columns, stops, dimension, picks) if captions else None
+    pictures = draw_frames(generator, walk, frames, (rows, columns), times, smooth_scale is not None, names)
+    pictures = iter(tqdm(pictures, "walk", frames, unit="frame", disable=None, leave=False))
+    if frames_dir:
+        pictures = write_frames(frames_dir, pictures)
+    rate = float(frame_rate(Path(out), fps)) if out else fps
+    if out:
+        write_movie(out, pictures, fps)
+    else:
+        collections.deque(pictures, maxlen=0)
+    nearest = (
+        f", a {Path(out).suffix[1:].upper()}'s nearest to {fps:g}" if out and abs(rate - fps) > 0.01 else ""
+    )
     seconds = f"{frames / rate:.1f} s at {rate:.4g} frames a second{nearest}"
-    return f"{out}: {frames} frames of {width}x{height}, {seconds}"
+    return f"{out or frames_dir}: {frames} frames of {width}x{height}, {seconds}{said}"
 
 
-def choose_stops(known: Sequence[str], asked: Sequence[str], rows: int, columns: int, frames: int) -> Tensor:
-    """The classes that each walk passes through, int64 (rows·columns, S): those asked for, or one each."""
-    if not asked:
-        return classes_in_turn(range(rows * columns), len(known))[:, None]
-    require_classes(known, "--classes")
-    require_range("--classes, their number,", len(asked), 1, frames)
-    return torch.tensor([find_class(name, known) for name in asked]).expand(rows * columns, -1)
+def stop_names(
+    path: str, count: int, columns: int, stops: int, swept: Sequence[int], picks: Picks | None
+) -> list[list[object]]:
+    """What stands under each of ``count`` walks near each of its stops: the z's number, or what is swept."""
+    if picks:
+        return [[picks[1][(k + w) % stops] for k in range(stops)] for w in range(count)]
+    if swept:
+        return [[swept[w // columns]] * stops for w in range(count)]
+    if path == "circle":
+        return [[w, "", "", ""] for w in range(count)]
+    return [[k * count + w for k in range(stops)] for w in range(count)]
+
+
+def numbers_at_stops(path: str, rows: int, columns: int, stops: int, picks: Picks | None) -> list[list[int]]:
+    """The number of the z that each of rows·columns walks begins at, or passes through."""
+    count = rows * columns
+    if picks:
+        numbers = [name if isinstance(name, int) else k for k, name in enumerate(picks[1])]
+        return [[numbers[(k + w) % len(numbers)] for k in range(len(numbers))] for w in range(count)]
+    if path in ("circle", "dimension"):
+        return [[w if path == "circle" else w % columns] for w in range(count)]
+    return [[k * count + w for k in range(stops)] for w in range(count)]
 
 
 def draw_frames(
-    generator: FinishedGenerator, walk: Walk, frames: int, grid: tuple[int, int], scale: int = 1
+    generator: FinishedGenerator,
+    walk: paths.Walk,
+    frames: int,
+    grid: tuple[int, int],
+    scale: int = 1,
+    smooth: bool = False,
+    names: Sequence[Sequence[object]] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Every walk is one cell of the picture, or one point with the trail that led to it."""
+    """Every walk is one cell of the picture, or one point with the trail that led to it.
+
+    ``names`` (W, K) has what stands under each cell while its walk is nearest to each stop.
+    """
     mixture = MIXTURES.get(generator.config.data)
     start = 1 - TRAIL if mixture else 0  # the first frame has the trail of the loop's end
     recent: collections.deque[np.ndarray] = collections.deque(maxlen=1 - start)
@@ -125,7 +227,18 @@ def draw_frames(
         if mixture and n >= 0:
             yield plane.draw_scatter(np.stack(recent), mixture[0], scale)
         elif n >= 0:
-            yield pages.upscale(pages.grid(recent[0], *grid), scale)
+            cells = pages.upscale(recent[0], scale, smooth)
+            if names:
+                (k,) = walk.nearest(paths.instants(n, n + 1, frames, walk.loop))
+                cells = pages.label(cells, [name[k] for name in names])
+            yield pages.grid(cells, *grid)
+
+
+def write_frames(folder: str | os.PathLike[str], pictures: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same pictures, each written as folder/NNNNNN.png as it passes."""
+    for n, picture in enumerate(pictures):
+        pages.write_png(Path(folder) / f"{n:06d}.png", picture)
+        yield picture
 
 
 # ---------------------------------------------------------------- the command
@@ -136,20 +249,36 @@ def arguments() -> Parser:
     description = "Make a movie of a walk through latent space: a loop, whose last frame leads to its first."
     parser = Parser(prog="gan-ref walk", description=description, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
-    add("checkpoint", metavar="RUN", help="a run folder or a checkpoint")
-    add("--out", required=True, metavar="FILE", help="the movie to write: walk.gif or walk.mp4")
+    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
+    add("--out", metavar="FILE", help=f"the movie to write: {', '.join('walk' + s for s in SUFFIXES)}")
+    add("--frames-dir", metavar="FOLDER", help="write each frame as a PNG too, 000000.png and on")
     add("--path", choices=paths.PATHS, help="slerp and linear go through keyframes and back to the first; "
         "circle is a great circle; dimension moves one coordinate of z there and back [slerp]")  # fmt: skip
-    add("--frames", type=int, metavar="N", help="frames of the loop [240]")
-    add("--fps", type=float, metavar="N", help="frames a second; a GIF has 50, 33.3, 25, 20... [25]")
-    add("--grid", type=cells, metavar="RxC", help="rows and columns of independent walks [4x4]")
+    add(
+        "--through",
+        type=integers,
+        metavar="I,J[,...]",
+        help="walk through the z of these numbers of the seed",
+    )
+    add("--z", metavar="FILE", help="walk through the rows of a .npy (K, Z); with --frames K each is a frame")
     add("--keyframes", type=int, metavar="K", help="stops of slerp and linear [6]")
-    add("--seed", type=int, metavar="N", help="seed of the walks: the same seed, the same movie [0]")
-    add("--dimension", type=integers, metavar="I[,J,...]", help="coordinates of z to sweep, a row for each")
+    add("--seed", type=int, metavar="N", help="whose numbered z the walk goes through [the run's own]")
+    add("--dimension", type=integers, metavar="I[,J,...]",
+        help="coordinates of z to sweep, a row for each [those that move the picture most]")  # fmt: skip
     add("--span", type=float, nargs=2, metavar=("LO", "HI"), help="the two ends of a sweep [-3 3]")
-    add("--classes", type=lambda text: text.split(","), metavar="A,B,...",
-        help="pass through these classes; with --keyframes 1 z stays [each walk keeps a class]")  # fmt: skip
+    add("--psi", type=float, metavar="X", help="shorten z to X times its length: less varied, cleaner [1]")
+    add("--frames", type=int, metavar="N", help="frames of the movie [240]")
+    add("--fps", type=float, metavar="N", help="frames a second; a GIF has 50, 33.3, 25, 20... [25]")
+    ease = "from stop to stop at one speed, slow near both, or at once [linear; smooth in a sweep]"
+    add("--ease", choices=list(paths.EASES), help=ease)
+    add("--hold", type=int, metavar="N", help="frames of the movie that stand still at each stop [0]")
+    add("--loop", action=argparse.BooleanOptionalAction, help="go back to the first stop at the end [yes]")
+    add("--grid", type=cells, metavar="RxC", help="rows and columns of walks [4x4, and 1x1 through chosen z]")
     add("--scale", type=int, metavar="K", help="every pixel becomes KxK equal ones [1]")
+    add("--smooth-scale", type=int, metavar="K", help="the same size, interpolated by a Lanczos filter")
+    add("--captions", action="store_true", help="print under each cell the number of the z it is nearest to")
+    add("--classes", type=lambda text: text.split(","), metavar="A,B,...",
+        help="pass through these classes; with --keyframes 1 z stays [those of the z's numbers]")  # fmt: skip
     add("--device", choices=DEVICES, default="auto", help=f"where the generator runs; {HELP} [auto]")
     return parser
 
@@ -162,16 +291,13 @@ def cells(text: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def integers(text: str) -> tuple[int, ...]:
-    """'25,50,75' → (25, 50, 75)."""
-    try:
-        return tuple(int(i) for i in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"whole numbers, as in 25,50,75; not {text!r}") from None
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     given = vars(arguments().parse_args(argv))
+    if len(given.keys() & {"through", "z"}) > 1:
+        raise UserError("--through and --z each say where to walk: give one of them")
     generator = load_generator(given.pop("checkpoint"), choose_device(given.pop("device")))
+    if file := given.pop("z", None):
+        z = load_z(file, generator.config.latent_dim)
+        given["picks"] = z, range(len(z))
     print(render(generator, **given))

@@ -5,14 +5,17 @@ One-hot they name a class, and numbers between two classes lie between their pic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gan_ref.errors import UserError
-from gan_ref.latents.paths import lerp, through
+from gan_ref.latents.paths import Walk, lerp
 from gan_ref.networks.conditional import one_hot
 
 
@@ -34,16 +37,26 @@ def labels_like(labels: np.ndarray, count: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(labels[np.random.default_rng(seed).permutation(len(labels))[:count]])
 
 
-def walk_classes(walk: Callable[[Tensor], Tensor], stops: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
-    """A walk t (T,) → z (T, W, Z) of which walk w passes through the classes ``stops`` (W, S): (T, W, Z + K).
+@dataclass(frozen=True, eq=False)
+class SteeredWalk(Walk):
+    """A walk of which the class changes too: t (T,) → (T, W, Z + K)."""
 
-    It visits them in order and returns to the first, on straight lines between their one-hot y. With S = 1 it
-    stays.
+    y: Walk | None = None  # t → (T, W, K)
+
+    def __call__(self, t: Tensor) -> Tensor:
+        assert self.y is not None
+        return torch.cat([super().__call__(t), self.y(t)], dim=-1)
+
+
+def walk_classes(walk: Walk, numbers: Sequence[Sequence[int]], classes: int) -> SteeredWalk:
+    """A walk of which walk w passes through the classes ``numbers[w]``, each mod K, on straight lines.
+
+    With one class it keeps it. A walk with one stop stays there.
     """
-    if not classes:
-        return walk
-    y = one_hot(stops, classes).double()
-    return lambda t: torch.cat([walk(t), through(y, lerp, t).transpose(0, 1)], dim=-1)
+    stops, y = walk.stops, one_hot(torch.tensor(numbers) % classes, classes).double()
+    stops, y = (x.expand(-1, 2, -1) if x.shape[1] == 1 else x for x in (stops, y))  # to stay is to go nowhere
+    parts: dict[str, Any] = vars(walk) | {"stops": stops}
+    return SteeredWalk(**parts, y=dataclasses.replace(walk, stops=y, segment=lerp))
 
 
 def find_class(text: str, names: Sequence[str]) -> int:

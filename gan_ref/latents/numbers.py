@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gan_ref.files import read_untrusted, write_atomically
 from gan_ref.seeds import mix_seed
 
 
@@ -21,3 +25,23 @@ def numbered_z(seed: int, numbers: Iterable[int], latent_dim: int) -> Tensor:
         for i in numbers
     ]
     return torch.stack(rows) if rows else torch.empty(0, latent_dim)
+
+
+def save_z(path: str | os.PathLike[str], z: Tensor) -> None:
+    """Write z (K, latent_dim) as a .npy of float32."""
+    with write_atomically(path) as part, open(part, "wb") as file:
+        np.save(file, z.float().cpu().numpy())
+
+
+def load_z(path: str | os.PathLike[str], latent_dim: int) -> Tensor:
+    """z (K, latent_dim) float32 from a .npy of real numbers. Raises UserError for any other file."""
+
+    def load(path: Path) -> Tensor:
+        z = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header may promise any size
+        if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent_dim or not len(z):
+            raise ValueError(f"it holds {z.dtype} {z.shape}")
+        if not np.isfinite(z).all():
+            raise ValueError("some of its numbers are NaN or infinite")
+        return torch.from_numpy(np.array(z, np.float32))
+
+    return read_untrusted(path, load, f"a .npy of latents (K, {latent_dim})")

@@ -1,22 +1,29 @@
-"""Closed curves z(t) in latent space, t in [0, 1): the walks that movies show.
+"""Curves z(t) in latent space, t in [0, 1]: the walks that movies show.
 
-Frame n of N shows t = n/N. The first frame is not repeated at the end, so the step from the last frame to the
-first is a step like any other. A path maps instants t (T,) to points (T, Z) with Z = latent_dim, and many
-paths at once to (…, T, Z).
+Every walk goes through stops: numbered or chosen z, four points of a great circle, the ends of a sweep.
+It is a loop unless it is asked to end at its last stop. Frame n of a loop of N shows t = n/N: the first frame
+is not repeated at the end, so the step from the last frame to the first is a step like any other. Without the
+loop it shows t = n/(N − 1). A curve maps instants t (T,) to points (T, Z) with Z = latent_dim.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_ref.seeds import mix_seed
+from gan_ref.latents.numbers import numbered_z
 
 PATHS = ("slerp", "linear", "circle", "dimension")
+EASES: dict[str, Callable[[Tensor], Tensor]] = {  # share of the way between two stops, u ↦ [0, 1]
+    "linear": lambda u: u,
+    "smooth": lambda u: (1 - torch.cos(math.pi * u)) / 2,  # slow near both stops
+    "hold": lambda u: u.floor(),  # no way at all: one stop after the other
+}
 CHUNK = 16  # frames whose z exist at one time
 
 
@@ -40,30 +47,92 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return norm[..., None] * _turn(e1, e2, angle * t)
 
 
-def through(keyframes: Tensor, segment: Callable[[Tensor, Tensor, Tensor], Tensor], t: Tensor) -> Tensor:
-    """Visit keyframes (…, K, Z) in order and return to the first, each segment a lerp or slerp: (…, T, Z)."""
-    position = t * keyframes.shape[-2]
-    k = position.long()
-    return segment(keyframes[..., k, :], keyframes.roll(-1, dims=-2)[..., k, :], position - k)
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """W walks at once, each through K stops of its own: instants t (T,) → z (T, W, Z).
+
+    At each stop a walk stands still for ``hold``, a share of the whole time; the rest is shared equally by
+    the segments from stop to stop.
+    """
+
+    stops: Tensor  # (W, K, Z) float64
+    segment: Callable[[Tensor, Tensor, Tensor], Tensor]  # slerp or lerp
+    ease: str = "linear"
+    hold: float = 0.0
+    loop: bool = True
+
+    def __call__(self, t: Tensor) -> Tensor:
+        k, u = self._position(t)
+        z = self.segment(self.stops[:, k], self.stops[:, (k + 1) % self.stops.shape[1]], EASES[self.ease](u))
+        return z.transpose(0, 1)
+
+    def nearest(self, t: Tensor) -> list[int]:
+        """The stop that each walk is nearest to at t (T,): indices from 0 to K − 1."""
+        k, u = self._position(t)
+        return ((k + EASES[self.ease](u).round().long()) % self.stops.shape[1]).tolist()
+
+    def _position(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The stop behind, (T,), and the share in [0, 1] of the way from there to the next."""
+        count = self.stops.shape[1]
+        move = (1 - count * self.hold) / (count if self.loop else count - 1)
+        period = self.hold + move
+        k = (t / period + 1e-9).floor()  # t is rounded, and a stop must not be missed by that
+        return k.long(), ((t - k * period - self.hold) / move).clamp(0, 1)
 
 
-def circle(u: Tensor, v: Tensor, t: Tensor) -> Tensor:
-    """The great circle through u towards v: z(t) = cos(2πt)·u + sin(2πt)·w, (…, Z) → (…, T, Z).
+def walks(
+    path: str,
+    latent_dim: int,
+    rows: int,
+    columns: int,
+    seed: int = 0,
+    keyframes: int = 6,
+    directions: Tensor | None = None,
+    span: tuple[float, float] = (-3.0, 3.0),
+    psi: float = 1.0,
+    picks: Tensor | None = None,
+) -> Walk:
+    """W = rows·columns walks. At stop k of slerp and linear, the cells show z number k·W to k·W + W − 1.
+
+    So the stops are the pages of samples, one after the other. A circle goes through z number w towards
+    number W + w. On a ``dimension`` path row r sweeps component r of ``directions`` (R, Z), unit vectors, and
+    column c sweeps z number c. With ``picks`` (K, Z) every cell walks through these instead, each beginning
+    at the next. All these z are shortened to psi times their length (the truncation of Brock, Donahue &
+    Simonyan 2019, §3.1, and Karras, Laine & Aila 2019, appendix B, whose mean is 0 here).
+    """
+    count = rows * columns
+    if picks is not None:
+        stops = torch.stack([picks.double().roll(-w, dims=0) for w in range(count)])
+    else:
+        each = {"circle": 2, "dimension": 1}.get(path, keyframes)
+        numbers = range(columns if directions is not None else each * count)
+        stops = numbered_z(seed, numbers, latent_dim).double().unflatten(0, (each, -1)).transpose(0, 1)
+    stops = psi * stops  # (W, K, Z)
+    if path == "circle":
+        return Walk(circle(stops[:, 0], stops[:, 1]), slerp)
+    if directions is not None:
+        return Walk(sweep(stops[:, 0], directions.double(), *span), lerp, "smooth")
+    return Walk(stops, {"slerp": slerp, "linear": lerp}[path])
+
+
+def circle(u: Tensor, v: Tensor) -> Tensor:
+    """Four stops u, w, −u, −w of the great circle through u (W, Z) towards v, which slerp joins: (W, 4, Z).
 
     w ⟂ u lies in the plane of u and v, and ‖w‖ = ‖u‖: the norm never changes.
     """
-    e1, e2, _ = _plane(u[..., None, :], v[..., None, :])
-    return u.norm(dim=-1)[..., None, None] * _turn(e1, e2, 2 * math.pi * t)
+    _, e2, _ = _plane(u, v)
+    w = u.norm(dim=-1, keepdim=True) * e2
+    return torch.stack([u, w, -u, -w], dim=1)
 
 
-def sweep(base: Tensor, index: int, low: float, high: float, t: Tensor) -> Tensor:
-    """One coordinate swept, the others held: z_index(t) = (low + high)/2 − (high − low)/2 · cos(2πt).
+def sweep(bases: Tensor, directions: Tensor, low: float, high: float) -> Tensor:
+    """The two ends of R sweeps of C bases (C, Z): (R·C, 2, Z), read like a page with a row a direction.
 
-    It goes from low (t = 0) to high (t = ½) and back, slower near both ends. (Z,) → (T, Z).
+    The component of the base along the direction d (R, Z), a unit vector, is replaced by low and by high.
     """
-    z = base.repeat(len(t), 1)
-    z[:, index] = (low + high) / 2 - (high - low) / 2 * torch.cos(2 * math.pi * t)
-    return z
+    rest = bases - (bases @ directions.T).T[..., None] * directions[:, None]  # (R, C, Z)
+    ends = [rest + end * directions[:, None] for end in (low, high)]
+    return torch.stack(ends, dim=2).flatten(0, 1)
 
 
 def _turn(e1: Tensor, e2: Tensor, angle: Tensor) -> Tensor:
@@ -82,38 +151,14 @@ def _plane(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return e1, F.normalize(e2, dim=-1), torch.atan2(size, along)[..., 0]
 
 
-def walks(
-    path: str,
-    latent_dim: int,
-    rows: int,
-    columns: int,
-    seed: int = 0,
-    keyframes: int = 6,
-    dimensions: Sequence[int] = (),
-    span: tuple[float, float] = (-3.0, 3.0),
-) -> Callable[[Tensor], Tensor]:
-    """W = rows·columns independent walks from one seed, as a function of t (T,) → z (T, W, latent_dim).
-
-    What a walk passes through is drawn from N(0, I), one walk after the other, in float64. On a ``dimension``
-    path row r sweeps dimensions[r], and the rows of a column share their base.
-    """
-    generator = torch.Generator().manual_seed(mix_seed(seed, "walk"))
-
-    def normal(n: int) -> Tensor:
-        return torch.randn(n, latent_dim, generator=generator, dtype=torch.float64)
-
-    if path == "dimension":
-        bases = normal(columns)
-        return lambda t: torch.stack([sweep(base, i, *span, t) for i in dimensions for base in bases], dim=1)
-    stops = torch.stack([normal(2 if path == "circle" else keyframes) for _ in range(rows * columns)])
-    if path == "circle":
-        return lambda t: circle(stops[:, 0], stops[:, 1], t).transpose(0, 1)
-    segment = {"slerp": slerp, "linear": lerp}[path]
-    return lambda t: through(stops, segment, t).transpose(0, 1)
+def instants(first: int, last: int, frames: int, loop: bool = True) -> Tensor:
+    """The t of frames first, …, last − 1; frames before 0 are those at the loop's end, or the first."""
+    n = torch.arange(first, last, dtype=torch.float64)
+    return n % frames / frames if loop else n.clamp(min=0) / (frames - 1)
 
 
-def frame_latents(walk: Callable[[Tensor], Tensor], frames: int, start: int = 0) -> Iterator[Tensor]:
-    """The z of frames start, …, frames − 1 of a loop, a few frames at a time: (n·W, latent_dim) float32."""
+def frame_latents(walk: Walk, frames: int, start: int = 0) -> Iterator[Tensor]:
+    """The z of frames start, …, frames − 1, a few frames at a time: (n·W, latent_dim) float32."""
     for first in range(start, frames, CHUNK):
-        t = torch.arange(first, min(first + CHUNK, frames), dtype=torch.float64) % frames / frames
+        t = instants(first, min(first + CHUNK, frames), frames, walk.loop)
         yield walk(t).flatten(0, 1).float()

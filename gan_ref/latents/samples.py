@@ -57,7 +57,10 @@ def generate(module: nn.Module, z: Iterable[Tensor], batch: int = 64) -> Iterato
 
 
 def stream_samples(generator: FinishedGenerator, z: Iterable[Tensor]) -> Iterator[np.ndarray]:
-    """The samples of a stream of z, one at a time: uint8 (H, W, C), or float32 (2,) for points."""
+    """The samples of a stream of z, one at a time: uint8 (H, W, C), or float32 (2,) for points.
+
+    A conditional generator is given z with the class at its end: see classes.py.
+    """
     for x in forward(generator.module, z, forward_batch(generator.shape[-1])):
         yield from to_uint8(x) if x.ndim == 4 else x.float().cpu().numpy()
 
@@ -74,7 +77,9 @@ def iterate_samples(
 
 
 def draw_samples(
-    generator: FinishedGenerator, count: int, seed: int, labels: Iterable[int] | None = None
+    generator: FinishedGenerator, numbers: int | Iterable[int], seed: int, labels: Iterable[int] | None = None
 ) -> np.ndarray:
-    """Samples 0 to count − 1 of a seed: uint8 (count, H, W, C), or float32 (count, 2) for points."""
-    return np.stack(list(iterate_samples(generator, range(count), seed, labels)))
+    """The samples with these numbers of a seed, or those from 0 to ``numbers`` − 1: uint8 (N, H, W, C), or
+    float32 (N, 2) for points."""
+    numbers = range(numbers) if isinstance(numbers, int) else numbers
+    return np.stack(list(iterate_samples(generator, numbers, seed, labels)))

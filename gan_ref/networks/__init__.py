@@ -51,11 +51,21 @@ def _plain_generator(config: Config, shape: tuple[int, ...], classes: int) -> nn
         return improved.ConvGenerator(size, channels, width, latent_dim, decay)
     if config.network == "face2015":
         return face2015.Generator(size, channels, width, latent_dim, config.norm_g)
-    return dcgan.Generator(size, channels, width, latent_dim, config.norm_g, decay, classes)
+    norm, upsample = config.norm_g, config.upsample
+    return dcgan.Generator(size, channels, width, latent_dim, norm, decay, upsample, classes)
+
+
+def packed(config: Config, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """What D sees at once: m samples of ``shape``, the channels of one after those of another."""
+    return config.pack * shape[0], *shape[1:]
 
 
 def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int = 0) -> nn.Module:
-    """D for samples of ``shape``: (N, *shape) → Output. If it is conditional, (N, *shape) and labels (N,)."""
+    """D for samples of ``shape``: (N, *shape) → Output. If it is conditional, (N, *shape) and labels (N,).
+
+    It takes packs of m samples if the config says so (see ``packed``), and gives each pack one score.
+    """
+    shape = packed(config, shape)
     with _weights_from(mix_seed(config.seed, "weights of D")):
         if config.conditional != "none" and num_classes:
             wider = lambda k: (shape[0] + k, *shape[1:])

@@ -76,6 +76,18 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
             nn.init.zeros_(layer.bias)
 
 
+def doubling(before: int, after: int, upsample: str, bias: bool = True) -> list[nn.Module]:
+    """Layers (N, before, H, W) → (N, after, 2H, 2W).
+
+    ``upsample`` is "transposed", a 4×4 convolution with stride ½ as in the paper, or "nearest": each pixel
+    four times, then a 3×3 convolution. Of a constant plane the second makes a constant plane, where the first
+    can make a chessboard (Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts").
+    """
+    if upsample == "nearest":
+        return [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1, bias=bias)]
+    return [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=bias)]
+
+
 class Generator(nn.Module):
     """z (N, Z) → image (N, C, H, W) in [−1, 1]; ``image_size`` is H = W, or (H, W).
 
@@ -90,6 +102,7 @@ class Generator(nn.Module):
         latent_dim: int = 100,
         norm: str = "batch",
         norm_decay: float = 0.9,
+        upsample: str = "transposed",
         classes: int = 0,
     ):
         super().__init__()
@@ -100,9 +113,9 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [FromLatent(latent_dim, sizes[0], (k_h, k_w), bias=plain)]
         layers += norm_and_activation(norm, sizes[0], 0.0, norm_decay, classes)
         for before, after in zip(sizes, sizes[1:]):
-            layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=plain))
+            layers += doubling(before, after, upsample, bias=plain)
             layers += norm_and_activation(norm, after, 0.0, norm_decay, classes)
-        layers += [nn.ConvTranspose2d(sizes[-1], channels, 4, stride=2, padding=1), nn.Tanh()]
+        layers += [*doubling(sizes[-1], channels, upsample), nn.Tanh()]
         self.layers = ConditionedSequential(*layers)
         initialise(self)
 

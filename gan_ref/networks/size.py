@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.layers import SpectralNorm, reference_pass
-from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.networks import build_discriminator, build_generator, packed
 
 MOMENTS = {"adam": 2, "rmsprop": 1, "sgd": 1}  # numbers that an optimizer remembers of each weight
 
@@ -57,10 +57,12 @@ def training_bytes(config: Config, shape: tuple[int, ...], classes: int = 0) -> 
     z, label = (config.latent_dim + classes * conditional,), [torch.zeros(1, dtype=torch.int64)] * conditional
     g, g_made = _count(lambda c: build_generator(c, shape, classes), config, config.width, torch.zeros(1, *z))
     build_d = lambda c: build_discriminator(c, shape, classes)
-    d, d_made = _count(build_d, config, config.d_width or config.width, torch.zeros(1, *shape), *label)
+    d, d_made = _count(
+        build_d, config, config.d_width or config.width, torch.zeros(1, *packed(config, shape)), *label
+    )
     copies = 2 + MOMENTS[config.optimizer]
     weights = (copies + 1) * g + (copies + (config.labels_per_class > 0)) * d
-    return 4 * (weights + config.batch_size * (g_made + 2 * d_made))  # D sees reals and fakes
+    return 4 * (weights + config.batch_size * (g_made + 2 * d_made // config.pack))  # reals and fakes
 
 
 def _count(

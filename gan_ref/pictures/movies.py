@@ -1,4 +1,4 @@
-"""Movies: a stream of pictures, uint8 (H, W, C) with C = 1 or 3, becomes a GIF or an MP4 of any length."""
+"""Movies: a stream of pictures, uint8 (H, W, C) with C = 1 or 3, as a GIF, MP4, WebP or APNG."""
 
 from __future__ import annotations
 
@@ -35,25 +35,33 @@ MP4 = [
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709",
 ]  # fmt: skip
 
+WEBP = ["-c:v", "libwebp_anim", "-quality", "90", "-loop", "0"]
+APNG = ["-f", "apng", "-plays", "0"]
+ENCODINGS = {".gif": GIF, ".mp4": MP4, ".webp": WEBP, ".apng": APNG}
+SUFFIXES = tuple(ENCODINGS)
+
 
 def frame_rate(path: Path, fps: float) -> Fraction:
     """The rate nearest to ``fps`` that a movie at ``path`` can have: a GIF's frames last whole hundredths of
-    a second, and at least two, because browsers slow a frame of one hundredth down to ten.
+    a second, and at least two, because browsers slow a frame of one hundredth down to ten. A WebP's last
+    whole thousandths.
     """
-    if path.suffix.lower() != ".gif":
-        return Fraction(fps).limit_denominator(1001)
-    return Fraction(100, max(2, round(100 / fps)))
+    suffix = path.suffix.lower()
+    if suffix == ".gif":
+        return Fraction(100, max(2, round(100 / fps)))
+    return Fraction(1000, round(1000 / fps)) if suffix == ".webp" else Fraction(fps).limit_denominator(1001)
 
 
 def write_movie(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float) -> None:
-    """Stream frames to a .gif that loops for ever or to an .mp4, one pixel for each pixel.
+    """Stream frames to a .gif, .webp or .apng that loops for ever, or to an .mp4, one pixel for each pixel.
 
-    An MP4 has half the resolution in colour and even sizes: an odd frame gets its last line or column twice.
+    An APNG is exact, and a GIF has 256 colours a frame. MP4 and WebP have half the resolution in colour, and
+    an MP4 has even sizes: an odd frame gets its last line or column twice.
     Raises UserError if ffmpeg cannot write the file, PassingTrouble if the disk is full.
     """
     path = Path(path)
-    gif = path.suffix.lower() == ".gif"
-    encoding, frames = (GIF, iter(frames)) if gif else (MP4, map(_pad_to_even, frames))
+    suffix = path.suffix.lower()
+    encoding, frames = ENCODINGS[suffix], map(_pad_to_even, frames) if suffix == ".mp4" else iter(frames)
     first = next(frames)
     height, width, channels = first.shape
     pixels = {1: "gray", 3: "rgb24"}[channels]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from gan_ref.files import write_atomically
 
-LABEL = 12  # pixels under a picture for its number
+LABEL = 12  # pixels under a picture for its number or another word
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
@@ -37,19 +38,34 @@ def grid(images: np.ndarray, rows: int, columns: int, gap: int = 0, fill: int = 
     return page[: page.shape[0] - gap, : page.shape[1] - gap]
 
 
-def upscale(images: np.ndarray, k: int) -> np.ndarray:
-    """(…, H, W, C) → (…, k·H, k·W, C): every pixel becomes k×k equal pixels."""
-    return images if k == 1 else images.repeat(k, axis=-3).repeat(k, axis=-2)
+def upscale(images: np.ndarray, k: int, smooth: bool = False) -> np.ndarray:
+    """(…, H, W, C) → (…, k·H, k·W, C): every pixel becomes k×k equal ones, or Lanczos interpolates."""
+    if k == 1:
+        return images
+    if not smooth:
+        return images.repeat(k, axis=-3).repeat(k, axis=-2)
+    *outer, height, width, channels = images.shape
+    planes = np.moveaxis(images, -1, -3).reshape(-1, height, width)  # Pillow filters one channel at a time
+    size, filter = (k * width, k * height), Image.Resampling.LANCZOS
+    big = np.stack([np.asarray(Image.fromarray(plane).resize(size, filter)) for plane in planes])
+    return np.moveaxis(big.reshape(*outer, channels, k * height, k * width), -3, -1)
 
 
-def label(images: np.ndarray, numbers: Iterable[int]) -> np.ndarray:
-    """images (N, H, W, C) → (N, H + LABEL, W, C): under each stands its number."""
-    strips = []
-    for i in numbers:
-        strip = Image.new("L", (images.shape[2], LABEL), 255)
-        ImageDraw.Draw(strip).text((strip.width / 2, LABEL / 2), str(i), 60, ImageFont.load_default(10), "mm")
-        strips.append(np.repeat(np.asarray(strip)[..., None], images.shape[3], axis=2))
-    return np.concatenate([images, np.stack(strips)], axis=1)
+def label(images: np.ndarray, words: Iterable[object], height: int = LABEL) -> np.ndarray:
+    """images (N, H, W, C) → (N, H + height, W, C): under each stands its number, or another short word."""
+    strips = np.stack([_strip(str(word), height, images.shape[2]) for word in words])[..., None]
+    return np.concatenate([images, strips.repeat(images.shape[3], axis=-1)], axis=1)
+
+
+@functools.lru_cache(maxsize=4096)  # a movie's frames have the same few words
+def _strip(word: str, height: int, width: int) -> np.ndarray:
+    """The word in the middle of (height, width) pixels, without the letters at its end that find no room."""
+    font = ImageFont.load_default(height * 10 // LABEL)
+    while word and font.getlength(word) > width:
+        word = word[:-1]
+    strip = Image.new("L", (width, height), 255)
+    ImageDraw.Draw(strip).text((width / 2, height / 2), word, 60, font, "mm")
+    return np.asarray(strip)
 
 
 def write_png(path: str | os.PathLike[str], picture: np.ndarray) -> None:

@@ -32,26 +32,32 @@ def reach(means: np.ndarray) -> float:
 
 @torch.no_grad()
 def belief_field(
-    discriminator: nn.Module, objective: Objective, fake: Tensor, real: np.ndarray, reach: float
+    discriminator: nn.Module,
+    objective: Objective,
+    fake: Tensor,
+    real: np.ndarray,
+    reach: float,
+    pack: int = 1,
 ) -> np.ndarray:
     """What D believes of places in [−reach, reach]², from −1 (fake) to 1 (real): (FIELD, FIELD), y downwards.
 
     Where scores s are log odds, the belief is 2σ(s) − 1 = tanh(s/2). Other scores are counted from the
     objective's threshold, in units of their own median size. A critic's zero means nothing, so its threshold
-    is halfway between the mean scores of ``real`` (N, 2) and ``fake`` (N, 2).
+    is halfway between the mean scores of ``real`` (N, 2) and ``fake`` (N, 2). A D that judges packs is asked
+    about ``pack`` copies of each place.
     """
     axis = (torch.arange(FIELD, dtype=torch.float32) + 0.5) * (2 * reach / FIELD) - reach
     places = torch.cartesian_prod(-axis, axis).flip(1)  # read like a page: y falls, x rises
     judge = _judge(discriminator)
-    s = judge(places.to(fake.device)).scores.float()
+
+    def scores(x: Tensor) -> Tensor:
+        return judge(x.to(fake.device).repeat(1, pack)).scores.float()
+
+    s = scores(places)
     if objective.log_odds:
         belief = torch.tanh(s / 2)
     else:
-        threshold = objective.threshold
-        if threshold is None:
-            on_reals = judge(torch.from_numpy(real).to(fake.device)).scores
-            threshold = (on_reals.mean() + judge(fake).scores.mean()) / 2
-        away = torch.nan_to_num(s - threshold)
+        away = torch.nan_to_num(s - objective.middle(scores(torch.from_numpy(real)), scores(fake)))
         belief = torch.tanh(away / (away.abs().median() + 1e-12))
     return torch.nan_to_num(belief).view(FIELD, FIELD).cpu().numpy()
 

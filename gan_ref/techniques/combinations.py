@@ -15,7 +15,8 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     terms = [build("penalties", line) for line in config.penalties]
     pace = build("balance", config.balance)
     update = build("updates", config.update)
-    noise = [build("noise", config.instance_noise)] if config.instance_noise else []
+    seen = [build("noise", config.instance_noise)] if config.instance_noise else []
+    seen += [build("augmentation", config.augment)] if config.augment else []
     scheduled = [build("schedules", line) for line in config.schedules]
     images = len(shape) == 3
     classifies = config.network.startswith("improved")
@@ -87,7 +88,7 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
 
     # what follows a schedule
     group = {"adam": {"betas": ()}, "rmsprop": {"alpha": ()}, "sgd": {}}[config.optimizer]
-    known = schedules.settings(group, group, (objective, pace, *terms, *noise))
+    known = schedules.settings(group, group, (objective, pace, *terms, *seen))
     for schedule in scheduled:
         refuse(
             schedule.of not in known,
@@ -123,10 +124,19 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         f"{'an autoencoder' if config.autoencoder else config.network}: leave it out",
     )
     compares = config.minibatch_discrimination and config.network != "improved-conv"
+    refuse(
+        config.conditional != "none" and config.pack > 1,
+        "a conditional D is told one class, and a pack has several: leave --pack or --conditional out",
+    )
     extras = (compares, config.autoencoder, config.d_noise, config.d_dropout)
     refuse(
         classifies and any(extras),
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
+    )
+
+    refuse(
+        classifies and config.pack > 1,
+        f"{config.network} gives each sample a class, and a pack has none: leave --pack out",
     )
 
     # what the networks have
@@ -146,6 +156,13 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     refuse(
         bool(config.d_noise) and (config.autoencoder or images and config.network == "face2015"),
         "this D has no noise layers: leave --d-noise out",
+    )
+    refuse(
+        config.upsample != "transposed" and (config.network != "dcgan" or not images),
+        "--upsample is about the G of dcgan for images: leave it out",
+    )
+    refuse(
+        bool(config.augment) and not images, "--augment changes images, and these are points: leave it out"
     )
     refuse(config.autoencoder and bool(config.d_dropout), "an autoencoder has no dropout: leave it out")
     refuse(energy and config.batch_size == 1, "EnergyBased compares the samples of a batch: take 2 or more")

@@ -2,7 +2,7 @@
 
 Everything else in this folder plugs in here, by one of four protocols. An objective turns D's outputs into
 two losses, and penalties are added to a player's loss. A balance decides how often each player moves, and an
-update rule plays a round. (Instance noise is added to whatever D sees.)
+update rule plays a round. (Whatever D sees is augmented first, and instance noise is added.)
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gan_ref.layers import (
     set_reference,
 )
 from gan_ref.networks.output import Output, join
+from gan_ref.techniques.augmentation import DiffAugment
 from gan_ref.techniques.averaging import Average
 from gan_ref.techniques.noise import InstanceNoise
 from gan_ref.techniques.schedules import Ramp, Schedules, settings
@@ -45,7 +46,7 @@ class Turn:
     """
 
     player: str  # whose loss it is, "D" or "G"
-    real: Tensor  # (N, C, H, W) or (N, 2); this process's part
+    real: Tensor  # (N, C, H, W) or (N, 2), or packs of them; this process's part
     fake: Tensor  # the same shape
     real_output: Output | None  # None in a turn of G in which nothing looks at reals
     fake_output: Output
@@ -117,6 +118,10 @@ class Objective(Protocol):
     def after_step(self, player: Player, turn: Turn) -> None:
         """Called after each of D's steps with the turn that it took, for state that follows D."""
 
+    def middle(self, real: Tensor, fake: Tensor) -> Tensor | float:
+        """The score above which D calls a sample real, given its scores of reals and of fakes."""
+        return (real.mean() + fake.mean()) / 2 if self.threshold is None else self.threshold
+
     def probability(self, scores: Tensor) -> Tensor:
         """D's belief that each sample is real if the scores are log odds, else the scores themselves."""
         return torch.sigmoid(scores) if self.log_odds else scores
@@ -128,6 +133,7 @@ class Penalty(Protocol):
     players: str = "D"  # whose loss it joins: "D", "G" or "DG"
     g_sees_reals: bool = False  # whether it needs D's output on reals in G's turn
     differentiates_real: bool = False  # whether it takes the gradient of D at the reals
+    differentiates_fake: bool = False  # and at the fakes
     each_sample_alone: bool = (
         False  # whether it means each sample's own gradient, so that D may not mix a batch
     )
@@ -195,26 +201,29 @@ class Game:
         balance: Balance,
         penalties: Sequence[Penalty] = (),
         instance_noise: InstanceNoise | None = None,
+        augmentation: DiffAugment | None = None,
         schedules: Sequence[Ramp] = (),
         steps: int = 0,
         rng: torch.Generator | None = None,
         reference: Batch | None = None,
         averages: Sequence[Average] = (),
         bfloat16: bool = False,
+        pack: int = 1,
     ):
         self.g, self.d = generator, discriminator
         self.objective, self.balance = objective, balance
         self.penalties = list(penalties)
         self.d_penalties = [p for p in self.penalties if "D" in p.players]
         self.g_penalties = [p for p in self.penalties if "G" in p.players]
-        self.instance_noise = instance_noise
+        self.instance_noise, self.augmentation = instance_noise, augmentation
         g_group, d_group = (player.optimizer.param_groups[0] for player in (self.g, self.d))
-        techniques = filter(None, (objective, balance, *penalties, instance_noise))
+        techniques = filter(None, (objective, balance, *penalties, instance_noise, augmentation))
         self.schedules = Schedules(schedules, steps, settings(g_group, d_group, techniques))
-        self.rng = objective.rng = rng  # for the random draws of objective, penalties and instance noise
+        self.rng = objective.rng = rng  # for the random draws of the techniques
         self.reference = reference  # fixed: what virtual batch norm compares with
         self.averages = averages
         self.bfloat16 = bfloat16  # whether the networks run in mixed precision
+        self.pack = pack  # samples that D judges together
         self.round = 0  # rounds played so far
         self._g_compares, self._d_compares = (_has_virtual_norm(player.module) for player in (self.g, self.d))
 
@@ -224,7 +233,8 @@ class Game:
         """
         if any(isinstance(layer, (WeightNormConv2d, WeightNormLinear)) for layer in self.d.module.modules()):
             with data_dependent_init(self.d.module):
-                self._call_d(self._reference().x, None, self._reference().labels)
+                reference = self._reference()
+                self._call_d(self.packs(reference.x), None, reference.labels)
         for penalty in self.penalties:
             penalty.prepare(self)
         self.d.rules, self.g.rules = [self.objective, *self.d_penalties], self.g_penalties
@@ -239,6 +249,9 @@ class Game:
         self.round += 1
         for penalty in self.penalties:
             penalty.after_round(d, g)
+        if self.augmentation is not None:
+            middle = self.objective.middle(d.real_scores, d.fake_output.scores)
+            self.augmentation.follow(torch.sign(d.real_scores - middle))
         for average in self.averages:
             average.update(self.round)
 
@@ -251,6 +264,14 @@ class Game:
                 set_reference(self.g.module, self._reference().z)
             return _full(self.g.module(z))
 
+    def packs(self, x: Tensor) -> Tensor:
+        """Samples (N, C, …) → packs (N/m, m·C, …), which D sees as one sample each.
+
+        D sees m samples of one side at once, so a G whose samples are alike is found out (Lin et al. 2018,
+        "PacGAN", §2.2). From here on a pack takes the place of a sample, in penalties and noise too.
+        """
+        return x if self.pack == 1 else x.unflatten(0, (-1, self.pack)).flatten(1, 2)
+
     def discriminate(
         self, x: Tensor, parameters: Mapping[str, Tensor] | None = None, labels: Tensor | None = None
     ) -> Output:
@@ -260,6 +281,8 @@ class Game:
 
         With several processes, each gives its part of x and gets the whole batch's Output.
         """
+        if self.augmentation is not None:
+            x = self.augmentation(x, self.rng, self.pack)
         if self.instance_noise is not None:
             x = self.instance_noise(x, self.round, self.rng)
         with self._arithmetic(x):
@@ -274,7 +297,7 @@ class Game:
         used.
         """
         if self._d_compares:
-            x, labels, _ = self._reference()
+            x, labels = self.packs(self._reference().x), self._reference().labels
             with self._arithmetic(x), reference_pass(self.d.module):
                 self._call_d(x, parameters, labels)
 
@@ -316,8 +339,11 @@ class Game:
     ) -> Turn:
         """What D minimises on reals and fakes. Detach the fakes, unless G is differentiated too."""
         self.see_reference(parameters)
+        real, fake = self.packs(real), self.packs(fake)
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
+        if any(p.differentiates_fake for p in self.d_penalties) and not fake.requires_grad:
+            fake = fake.detach().requires_grad_()
         real_output, fake_output = self._discriminate_both(real, fake, parameters, labels)
         every = None if labels is None else distributed.gather(labels)
         loss = self.objective.d_loss(real_output, fake_output, every)
@@ -334,6 +360,7 @@ class Game:
         G.
         """
         self.see_reference(parameters)
+        real, fake = self.packs(real), self.packs(fake)
         real_output = None
         if any(part.g_sees_reals for part in (self.objective, *self.g_penalties)):
             real = real[: len(fake)]  # labelled samples may follow, for D alone

@@ -160,6 +160,26 @@ class LeastSquares(nn.Module, Objective):
         return 0.5 * (fake.scores - self.c).square().mean()
 
 
+class Relativistic(nn.Module, Objective):
+    """D compares reals with fakes, pair by pair (Jolicoeur-Martineau 2019, RGAN; Huang et al. 2024, R3GAN).
+
+    L_D = E softplus(−(s(x) − s(G(z)))),   L_G = E softplus(−(s(G(z)) − s(x))).
+
+    D cannot lower its loss by moving all scores, and a G that fakes only a part of the data still loses to
+    the reals that it leaves out (Huang et al., §2.1). Pair i is real i and fake i of the batch.
+    """
+
+    g_sees_reals = True
+    threshold = None  # only differences of scores have a meaning
+
+    def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
+        return F.softplus(fake.scores - real.scores).mean()
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        assert real is not None
+        return F.softplus(real.scores - fake.scores).mean()
+
+
 class Hinge(nn.Module, Objective):
     """L_D = E max(0, 1 − s(x)) + E max(0, 1 + s(G(z))), L_G = −E s(G(z)) (Miyato et al. 2018, eqs. 16–17)."""
 

@@ -121,6 +121,19 @@ class R1(nn.Module, Penalty):
         return self.weight / 2 * squared_slope(turn.real_scores, turn.real).mean()
 
 
+class R2(R1):
+    """(γ/2)·E ‖∇ₓ D(G(z))‖² at the fakes (Mescheder, Geiger & Nowozin 2018, eq. 10).
+
+    Beside R1 it keeps the game of Relativistic local to its solution (Huang et al. 2024, §2.2).
+    """
+
+    differentiates_real = False
+    differentiates_fake = True
+
+    def forward(self, game: Game, turn: Turn) -> Tensor:
+        return self.weight / 2 * squared_slope(turn.fake_output.scores, turn.fake).mean()
+
+
 # ---------------------------------------------------------------- how large D's weights may be
 
 

@@ -44,7 +44,7 @@ class Ramp(nn.Module):
             raise ValueError("first, last and rounds are at least 0")
         self.of, self.start, self.end = of, start, end
         self.first, self.last, self.rounds = first, last, rounds
-        replayed = of in ("lr", "lr_g", "lr_d") or of.endswith(".weight")  # these may be tensors
+        replayed = of in ("lr", "lr_g", "lr_d") or of.endswith((".weight", ".p"))  # may be tensors
         self.changes_each_round = "" if replayed else f"changes {of} each round"
 
     def forward(self, round: int, steps: int) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gan_ref.data import Dataset
 from gan_ref.evaluation.modes import mixture_coverage
 from gan_ref.latents.samples import forward
+from gan_ref.techniques.augmentation import AdaptiveAugment
 from gan_ref.techniques.game import Game, Turn
 
 
@@ -23,9 +24,8 @@ def measure_round(game: Game, d: Turn, g: Turn) -> dict[str, float]:
     last does not, D is too sure.
     """
     real, fake = d.real_scores, d.fake_output.scores
-    objective, threshold = game.objective, game.objective.threshold
-    if threshold is None:  # the zero of a critic means nothing
-        threshold = (real.mean() + fake.mean()) / 2
+    objective = game.objective
+    threshold = objective.middle(real, fake)
     values = {
         "d_loss": d.loss,
         "g_loss": g.loss,
@@ -35,6 +35,8 @@ def measure_round(game: Game, d: Turn, g: Turn) -> dict[str, float]:
         "sees_fakes": (fake <= threshold).float().mean(),
         "sees_reals": (real > threshold).float().mean(),
     }
+    if isinstance(game.augmentation, AdaptiveAugment):
+        values["augment_p"] = game.augmentation.p
     for name, player, turn in (("d", game.d, d), ("g", game.g, g)):
         values |= {f"{name}_{term}": value for term, value in turn.terms.items()}
         gradients = [p.grad for p in player.module.parameters() if p.ndim > 1 and p.grad is not None]

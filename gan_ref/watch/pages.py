@@ -45,7 +45,7 @@ def draw_sample_page(game: Game, dataset: Dataset, average: nn.Module, z: Tensor
     judge: nn.Module = game.d.module
     if getattr(judge, "sees_labels", False):
         judge = AtNearestMode(judge, torch.from_numpy(means).to(z))
-    field = plane.belief_field(judge, game.objective, fake, real, plane.reach(means))
+    field = plane.belief_field(judge, game.objective, fake, real, plane.reach(means), game.pack)
     found = mixture_coverage(points, means, sigma)
     words = f"{found.modes}/{found.total} modes", f"{found.high_quality:.0%} high quality"
     return plane.draw_plane(points, field, means, sigma, (f"step {game.round:,}", *words))

@@ -16,6 +16,8 @@ from tqdm import tqdm
 from gan_ref.files import write_atomically
 from gan_ref.watch.curves import draw_curves
 
+DRAWN_EVERY = 20.0  # seconds between two drawings of the curves, each of which takes about one
+
 
 class Progress:
     """Logs rounds to metrics.jsonl and to the terminal, where a sample is called a ``unit``. A context
@@ -30,6 +32,7 @@ class Progress:
         self.step, self.steps = start, steps
         self.last = (start, time.perf_counter())
         self.scores: tuple[np.ndarray, np.ndarray] | None = None
+        self.drawn = -math.inf  # when the curves were
 
     def __enter__(self) -> Progress:
         return self
@@ -66,8 +69,10 @@ class Progress:
             print(line, flush=True)
 
     def draw_curves(self) -> None:
-        if self.rows:
+        """Draw curves.png, unless it is new and the run goes on: on a GPU, drawing would take most of it."""
+        if self.rows and (self.step == self.steps or time.perf_counter() - self.drawn > DRAWN_EVERY):
             draw_curves(self.rows, self.scores, self.folder / "curves.png")
+            self.drawn = time.perf_counter()
 
 
 def read_rows(path: Path, step: int) -> list[dict[str, Any]]:

@@ -1,0 +1,34 @@
+"""The command ``export RUN --out g.onnx``: a finished generator as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gan_ref import checkpoint
+from gan_ref.commands.command_line import Parser, command, output_file
+from gan_ref.files import write_atomically
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    description = "Write a finished generator as one file: .onnx for any program, .pt for every command here."
+    parser = Parser(prog="gan-ref export", description=description)
+    add = parser.add_argument
+    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
+    add("--out", required=True, metavar="FILE", help="g.onnx, or g.pt, which is a checkpoint that only draws")
+    given = parser.parse_args(argv)
+    out = output_file(given.out, (".onnx", ".pt"))
+
+    if out.suffix.lower() == ".pt":
+        checkpoint.save(out, checkpoint.finished(given.checkpoint))
+        what = "RUN for every command that draws"
+    else:
+        from gan_ref.explore.onnx_model import to_onnx
+
+        generator = checkpoint.load_generator(given.checkpoint)
+        model = to_onnx(generator)
+        with write_atomically(out) as part:
+            part.write_bytes(model)
+        sample = "×".join(map(str, generator.shape))
+        what = f"z (N, {generator.config.latent_dim}) to x (N, {sample}), float32"
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {what}")

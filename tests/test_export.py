@@ -1,0 +1,160 @@
+"""A finished generator as one file: every network draws in onnxruntime what it draws in PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gan_ref import checkpoint
+from gan_ref.checkpoint import LoadedGenerator, load_generator
+from gan_ref.commands import evaluate, export, sample, train, walk
+from gan_ref.config import Config
+from gan_ref.explore.onnx_model import to_onnx, without_batch_norm
+from gan_ref.latents.numbers import numbered_z
+from gan_ref.layers import set_reference
+from gan_ref.networks import build_generator
+
+Z = 7
+missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not importlib.util.find_spec(name)]
+needs_onnx = pytest.mark.skipif(bool(missing), reason=f"needs pip install {' '.join(missing)}")
+
+NETWORKS = {
+    "dcgan": ((3, 32, 32), {}),
+    "dcgan-96x64": ((3, 96, 64), {}),
+    "dcgan-gray-48": ((1, 48, 48), {}),
+    "dcgan-virtual": ((3, 16, 16), {"norm_g": "virtual"}),
+    "dcgan-none": ((3, 16, 16), {"norm_g": "none"}),
+    "face2015": ((3, 32, 32), {"network": "face2015"}),
+    "face2015-virtual": ((3, 32, 32), {"network": "face2015", "norm_g": "virtual"}),
+    "improved-dense": ((1, 28, 28), {"network": "improved-dense"}),
+    "improved-conv": ((3, 32, 32), {"network": "improved-conv"}),
+    "points": ((2,), {"data": "ring8"}),
+}
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def generator(name: str) -> LoadedGenerator:
+    """A G whose norms have statistics that matter, as after training."""
+    shape, settings = NETWORKS[name]
+    config = Config(width=8, latent_dim=Z, **settings)
+    module = build_generator(config, shape)
+    rng = torch.Generator().manual_seed(1)
+    for parameter in module.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=rng)
+    module.train()
+    set_reference(module, torch.randn(16, Z, generator=rng))
+    module(torch.randn(64, Z, generator=rng))
+    module.eval()
+    set_reference(module, torch.randn(16, Z, generator=rng))
+    return LoadedGenerator(
+        module.requires_grad_(False), config, shape, 1, checkpoint.DEMO, torch.device("cpu")
+    )
+
+
+@every_network
+def test_a_network_without_its_batch_norms_is_the_same_function(name):
+    made, z = generator(name), numbered_z(0, range(5), Z)
+    folded = without_batch_norm(made.module)
+    assert not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in folded.modules())
+    assert (folded(z) - made.module(z)).abs().max() < 1e-5
+
+
+@needs_onnx
+@pytest.mark.full
+@every_network
+def test_onnxruntime_draws_what_pytorch_draws(name):
+    import onnxruntime
+
+    made = generator(name)
+    model = onnxruntime.InferenceSession(to_onnx(made), providers=["CPUExecutionProvider"])
+    for count in (1, 5, 64):
+        z = numbered_z(3, range(count), Z)
+        (x,) = model.run(["x"], {"z": z.numpy()})
+        assert x.shape == (count, *NETWORKS[name][0]) and x.dtype == np.float32
+        assert np.abs(x - made.module(z).numpy()).max() < 1e-4
+
+
+# ---------------------------------------------------------------- the commands
+
+
+@needs_onnx
+def test_the_command_writes_a_model_that_draws_the_demo(tmp_path, capsys):
+    import onnxruntime
+
+    assert export.main(["demo", "--out", str(tmp_path / "g.onnx")]) == 0
+    assert "g.onnx: 1." in capsys.readouterr().out
+    made = load_generator("demo")
+    z = numbered_z(0, range(4), made.config.latent_dim)
+    (x,) = onnxruntime.InferenceSession(tmp_path / "g.onnx").run(["x"], {"z": z.numpy()})
+    assert np.abs(x - made.module(z).numpy()).max() < 1e-4
+
+
+def test_the_demo_is_small_and_every_command_that_draws_takes_it(tmp_path, monkeypatch):
+    assert checkpoint.DEMO.stat().st_size <= 1_500_000
+    monkeypatch.chdir(tmp_path)
+    assert sample.main(["demo", "--out", "page.png", "--count", "9"]) == 0
+    assert walk.main(["demo", "--out", "walk.gif", "--frames", "4", "--grid", "1x2"]) == 0
+    assert (tmp_path / "walk.gif").stat().st_size > 1000
+
+
+def test_a_run_named_demo_wins_over_the_packages_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint.find("demo") == checkpoint.DEMO
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "checkpoint.pt").touch()
+    assert checkpoint.find("demo").absolute() == tmp_path / "demo" / "checkpoint.pt"
+
+
+def test_the_report_on_the_demo_is_written_here_and_not_into_the_package(tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stop(*given):
+        raise Stop
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "evaluate", stop)
+    asked = []
+    monkeypatch.setattr(evaluate, "output_file", lambda out, suffixes: asked.append(out))
+    with pytest.raises(Stop):
+        evaluate.main(["demo"])
+    assert str(asked[0]) == "report.json"
+
+
+@pytest.mark.full
+def test_a_finished_generator_draws_its_runs_pictures_and_is_not_resumed(tmp_path, images, capsys):
+    settings = "--width 4 --image-size 16 --batch-size 8 --steps 3 --device cpu --no-walk".split()
+    assert train.main(["--data", images, "--out", str(tmp_path / "run"), *settings]) == 0
+    assert export.main([str(tmp_path / "run"), "--out", str(tmp_path / "g.pt")]) == 0
+    whole, alone = (load_generator(tmp_path / name) for name in ("run", "g.pt"))
+    assert alone.config == whole.config and alone.step == 3 and alone.shape == (3, 16, 16)
+    z = numbered_z(0, range(8), alone.config.latent_dim)
+    assert torch.equal(whole.module(z), alone.module(z))
+    capsys.readouterr()
+    assert train.main(["--resume", str(tmp_path / "g.pt"), "--steps", "9"]) == 2
+    assert "is a finished generator" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["demo", "--out", "g.bin"], "must end in .onnx or .pt"),
+        (["nowhere", "--out", "g.onnx"], "there is no checkpoint at nowhere"),
+        (["demo"], "--out"),
+    ],
+)
+def test_a_mistake_gets_one_line(tmp_path, monkeypatch, capsys, argv, says):
+    monkeypatch.chdir(tmp_path)
+    assert export.main(argv) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_without_the_packages_the_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    assert export.main(["demo", "--out", str(tmp_path / "g.onnx")]) == 2
+    assert "pip install" in capsys.readouterr().err and not list(tmp_path.iterdir())
