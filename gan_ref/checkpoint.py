@@ -244,7 +244,7 @@ def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> 
 
 
 def discriminator_of(generator: LoadedGenerator) -> nn.Module | None:
-    """The D that was trained with a loaded G. None where its file holds G alone, as ``demo`` does, and where D
+    """The D that was trained with a loaded G; None where its file holds G alone, as ``demo`` does, or where D
     sees labels, which pictures come without.
     """
     alone = load(generator.path, DRAWN).keys() == set(DRAWN) or generator.config.conditional != "none"

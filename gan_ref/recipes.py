@@ -35,7 +35,7 @@ _FACE_2015 |= _rmsprop(1e-3, 0.9)
 DEFAULT = "baseline"  # of train.py
 RECIPES: dict[str, Recipe] = {
     "baseline": Recipe(
-        "the default: a DCGAN with the hinge loss, spectral norm in D, and twelve times the rate, which falls",
+        "the default: a DCGAN with the hinge loss, spectral norm in D, and a high rate that falls",
         "after Miyato et al. 2018",
         {
             "objective": "Hinge",

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--class",
         dest="label",
         metavar="NAME",
-        help="the class that a conditional generator draws [its first]",
+        help="the class that a conditional G draws [its first]",
     )
     given = parser.parse_args(argv)
     if not (given.out or given.serve):

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--class",
         dest="label",
         metavar="NAME",
-        help="the class that a conditional generator draws [its first]",
+        help="the class that a conditional G draws [its first]",
     )
     given = parser.parse_args(argv)
     out = output_file(given.out, (".onnx", ".pt"))

@@ -70,7 +70,7 @@ def arguments() -> Parser:
         "--class",
         dest="label",
         metavar="NAME",
-        help="the class that a conditional generator draws [its first]",
+        help="the class that a conditional G draws [its first]",
     )
     add("--starts", type=int, metavar="N", help="random z that the search begins at, the nearest of 256 [4]")
     add("--steps", type=int, metavar="N", help="steps of Adam from each [200]")
