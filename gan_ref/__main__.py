@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a GAN, as python train.py does",
     "walk": "a movie of a walk through latent space",
     "sample": "pictures of samples, on one page or a file each",
+    "project": "the z whose samples are nearest to your pictures",
     "film": "a movie of a run's sample pages: the same z while it trains",
     "evaluate": "metrics of a trained generator, and of real data beside them",
     "compare": "train several recipes with several seeds, and tabulate them",
