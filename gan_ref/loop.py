@@ -26,6 +26,7 @@ from gan_ref.watch.best import BestCheckpoint
 from gan_ref.watch.film import Film
 from gan_ref.watch.finite import FiniteGuard
 from gan_ref.watch.metrics import measure_coverage, measure_round
+from gan_ref.watch.moments import record_moment
 from gan_ref.watch.pages import draw_sample_page
 from gan_ref.watch.progress import Progress
 from gan_ref.watch.signs import Signs
@@ -99,7 +100,7 @@ def train(
                 how = f"played from Python: {run.not_recorded}" if run.not_recorded else "recorded"
                 progress.say(f"rounds are {how}")
             if film and game.round == 0:
-                film.add(0, page())
+                film.add(0, page(), record_moment(game, dataset, pictured_z))
 
         stop = 0  # the signal that one of the processes got
         signals = stack.enter_context(collect_signals())
@@ -122,7 +123,7 @@ def train(
                 for line in signs.look(progress.rows[-1]):
                     progress.say(line)
             if film and film.wants(game.round):
-                film.add(game.round, page())
+                film.add(game.round, page(), record_moment(game, dataset, pictured_z))
             if due(config.sample_every):
                 write_png(folder / "samples" / f"{game.round:06}.png", page())
                 progress.draw_curves()
