@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from toys import Critic, Linear, normal, play
 
 from gan_ref.checkpoint import load_generator
-from gan_ref.commands import evaluate, sample, walk
+from gan_ref.commands import evaluate, export, sample, walk
 from gan_ref.commands.train import main
 from gan_ref.config import Config
 from gan_ref.data import by_factor, open_dataset
@@ -238,7 +238,8 @@ def test_a_page_has_a_row_for_each_class_of_the_same_z(thirds, tmp_path):
             assert (page[18 * k : 18 * k + 16, 18 * i : 18 * i + 16] == image[..., 0]).all()
     sample.write(generator, tmp_path / "two.png", label="2", count=4, columns=4)
     assert (np.array(Image.open(tmp_path / "two.png")) == page[36:]).all()
-    walk.render(generator, tmp_path / "walk.gif", classes=["0", "2"], keyframes=1, frames=4, grid=(1, 2))
+    still = {"classes": ["0", "2"], "keyframes": 1, "captions": True}
+    walk.render(generator, tmp_path / "walk.gif", frames=4, grid=(1, 2), **still)
     for more in ({}, {"path": "circle"}, {"path": "dimension"}, {"loop": False, "through": (3, 5)}):
         walk.render(generator, tmp_path / "plain.gif", frames=4, keyframes=None, **more)
 
@@ -298,3 +299,14 @@ def test_evaluate_asks_for_classes_and_reports_what_came(thirds, tmp_path, capsy
     report = json.loads((tmp_path / "r.json").read_text())["asked"]
     assert report["accuracy"] > 0.9 and sum(own["samples"] for own in report["by_class"].values()) == 60
     assert "asked for a class" in capsys.readouterr().out
+
+
+def test_an_exported_generator_takes_the_class_after_z(thirds, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    from onnx.reference import ReferenceEvaluator
+
+    assert export.main([str(thirds), "--out", str(tmp_path / "g.onnx")]) == 0
+    generator, z = load_generator(thirds), with_class(torch.randn(3, 8), torch.arange(3), 3)
+    (x,) = ReferenceEvaluator(onnx.load(tmp_path / "g.onnx")).run(None, {"z": z.numpy()})
+    assert torch.allclose(torch.from_numpy(x), generator.module(z), atol=1e-4)

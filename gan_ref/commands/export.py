@@ -30,5 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with write_atomically(out) as part:
             part.write_bytes(model)
         sample = "×".join(map(str, generator.shape))
-        what = f"z (N, {generator.config.latent_dim}) to x (N, {sample}), float32"
+        inputs = f"z (N, {generator.config.latent_dim + len(generator.classes)})"
+        told = f", its last {len(generator.classes)} numbers the class," if generator.classes else ""
+        what = f"{inputs}{told} to x (N, {sample}), float32"
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {what}")
