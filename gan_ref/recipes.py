@@ -198,7 +198,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "projection": Recipe(
         "G is told the class, D judges by projection (needs labels)",
-        "Miyato & Koyama 2018, with the game of baseline",
+        "Miyato & Koyama 2018, with one step of D a round",
         {"conditional": "projection", "objective": "Hinge", "norm_d": "spectral"} | _adam(8e-4, 0.0, 0.9),
     ),
     "acgan": Recipe(
