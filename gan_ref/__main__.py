@@ -13,10 +13,12 @@ COMMANDS = {
     "train": "train a GAN, as python train.py does",
     "walk": "a movie of a walk through latent space",
     "sample": "pictures of samples, on one page or a file each",
+    "project": "the z whose samples are nearest to your pictures",
     "film": "a movie of a run's sample pages: the same z while it trains",
     "evaluate": "metrics of a trained generator, and of real data beside them",
     "compare": "train several recipes with several seeds, and tabulate them",
     "games": "the small games of the convergence theory, as a film and a table",
+    "explore": "a page that runs a generator in a browser",
     "export": "a finished generator as one file: ONNX, or a small checkpoint",
     "kernels": "which implementation of the two operators runs here, and why",
 }

@@ -20,6 +20,7 @@ from gan_ref.config import Config
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import PassingTrouble, UserError
 from gan_ref.files import read_tensors, write_atomically
+from gan_ref.layers import set_reference
 from gan_ref.networks import build_discriminator, build_generator
 from gan_ref.networks.conditional import classes_told
 from gan_ref.networks.size import shapes_only
@@ -226,11 +227,23 @@ def finished(path: str | Path) -> dict[str, Any]:
 
 
 def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
-    """The averaged D of a semi-supervised run, in eval mode: images → Output with logits. Else UserError."""
+    """D in eval mode, images → Output; the average that a semi-supervised run tests, with logits, or else
+    the D that plays. Raises UserError as ``load`` does.
+    """
     state = load(path)
     config, shape = state["config"], tuple(state["shape"])
-    if not config.labels_per_class:
-        raise UserError(f"{path}: its D is not a classifier; --recipe semi-supervised trains one")
-    module = build_discriminator(config, shape, len(state["classes"]))
-    restore(module, state.get("d_average"), "averaged D")
-    return module.requires_grad_(False).eval().to(device)
+    classifies = config.labels_per_class > 0
+    module = build_discriminator(config, shape, len(state["classes"]) if classifies else 0)
+    restore(module, state.get("d_average") if classifies else state["discriminator"], "D")
+    module.requires_grad_(False).eval()
+    real = state["reference"].get("real")
+    like = torch.empty(config.batch_size, *shape, device="meta")
+    require_like(real, like, "reference batch")
+    set_reference(module, real)
+    return module.to(device)
+
+
+def discriminator_of(generator: LoadedGenerator) -> nn.Module | None:
+    """The D that was trained with a loaded G; None where its file holds G alone, as ``demo`` does."""
+    alone = load(generator.path, DRAWN).keys() == set(DRAWN)
+    return None if alone else load_discriminator(generator.path, generator.device)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from toys import Critic, Linear, normal, play
 
 from gan_ref.checkpoint import load_generator
-from gan_ref.commands import evaluate, export, sample, walk
+from gan_ref.commands import evaluate, export, project, sample, walk
 from gan_ref.commands.train import main
 from gan_ref.config import Config
 from gan_ref.data import by_factor, open_dataset
@@ -22,7 +22,15 @@ from gan_ref.errors import UserError
 from gan_ref.evaluation.classes import score_classes
 from gan_ref.evaluation.metrics import SampleMetrics
 from gan_ref.latents import paths
-from gan_ref.latents.classes import classes_in_turn, find_class, labels_like, walk_classes, with_class
+from gan_ref.latents.classes import (
+    classes_in_turn,
+    find_class,
+    labels_like,
+    of_class,
+    walk_classes,
+    with_class,
+)
+from gan_ref.latents.directions import layer_directions, strongest_dimensions
 from gan_ref.latents.samples import draw_samples, iterate_samples
 from gan_ref.layers import ConditionalBatchNorm2d
 from gan_ref.loop import draw
@@ -310,3 +318,15 @@ def test_an_exported_generator_takes_the_class_after_z(thirds, tmp_path):
     generator, z = load_generator(thirds), with_class(torch.randn(3, 8), torch.arange(3), 3)
     (x,) = ReferenceEvaluator(onnx.load(tmp_path / "g.onnx")).run(None, {"z": z.numpy()})
     assert torch.allclose(torch.from_numpy(x), generator.module(z), atol=1e-4)
+
+
+def test_what_looks_at_z_alone_takes_the_first_class_or_is_refused_in_one_line(thirds, tmp_path, capsys):
+    generator = load_generator(thirds)
+    z = torch.randn(4, 8)
+    first = of_class(generator).module(z)
+    assert torch.allclose(first, generator.module(with_class(z, torch.zeros(4).long(), 3)))
+    assert strongest_dimensions(generator, 2, 0, (-3, 3)) and layer_directions(generator).shape == (8, 8)
+    Image.new("L", (16, 16)).save(tmp_path / "mine.png")
+    capsys.readouterr()
+    assert project.main([str(thirds), str(tmp_path / "mine.png"), "--out", str(tmp_path / "z.npy")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "z.npy").exists()

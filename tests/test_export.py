@@ -28,6 +28,7 @@ NETWORKS = {
     "dcgan-gray-48": ((1, 48, 48), {}),
     "dcgan-virtual": ((3, 16, 16), {"norm_g": "virtual"}),
     "dcgan-none": ((3, 16, 16), {"norm_g": "none"}),
+    "dcgan-nearest": ((3, 32, 32), {"upsample": "nearest"}),
     "face2015": ((3, 32, 32), {"network": "face2015"}),
     "face2015-virtual": ((3, 32, 32), {"network": "face2015", "norm_g": "virtual"}),
     "improved-dense": ((1, 28, 28), {"network": "improved-dense"}),

@@ -61,7 +61,7 @@ def points() -> SimpleNamespace:
 
 def axes(path: str, *dimensions: int, latent_dim: int = Z) -> Tensor | None:
     """The directions that a dimension path sweeps: axes of latent space."""
-    return torch.eye(latent_dim)[list(dimensions)] if path == "dimension" else None
+    return torch.eye(latent_dim)[list(dimensions)] if path in paths.SWEEPS else None
 
 
 def loop(path: str, frames: int, **options) -> Tensor:
@@ -214,7 +214,7 @@ def test_the_step_from_the_last_frame_to_the_first_is_a_step_like_any_other(path
     z = loop(path, frames)
     step = steps(z)
     assert step[-1] > 0 and step[0] > 0  # the first frame is not repeated at the end
-    if path == "dimension":  # slow near its ends: the step over the seam is the one on the seam's other side
+    if path in paths.SWEEPS:  # slow near its ends: the step over the seam is the one on the seam's other side
         assert step[-1] == pytest.approx(step[0].item(), rel=1e-9)
     else:
         ordinary = step[-3].item()  # in the same segment as the seam
@@ -349,6 +349,11 @@ def test_points_move_in_one_picture_with_their_trail_and_loop_too(tmp_path):
     assert change[-1] < 2 * np.median(change)  # the first frame has the trail of the loop's end
 
 
+@pytest.mark.parametrize("path", paths.SWEEPS)
+def test_points_can_be_swept_too(tmp_path, path):
+    assert "3 frames of 256x256" in walk.render(points(), tmp_path / "a.gif", path, frames=3, grid=(2, 5))
+
+
 @pytest.mark.parametrize("make", [discs, points])
 @pytest.mark.parametrize("suffix", ["gif", "mp4"])
 def test_few_frames_and_latents_live_at_any_moment(tmp_path, monkeypatch, make, suffix):
@@ -430,8 +435,10 @@ def test_dimensions_mean_a_dimension_path_with_a_row_each(tmp_path, monkeypatch,
         (["--through", "1,x"], "as in 25,50,75"),
         (["--through", "1,-2"], "--through must be from 0"),
         (["--through", "1,2", "--z", "a.npy"], "give one of them"),
-        (["--through", "1,2", "--keyframes", "4"], "--keyframes are random"),
+        (["--through", "1,2", "--keyframes", "4"], "leave out --keyframes"),
         (["--z", "none.npy"], "cannot read none.npy"),
+        (["--between", "none.jpg,no.jpg"], "cannot read none.jpg"),
+        (["--between", "a.jpg,b.jpg", "--through", "1,2"], "give one of them"),
         (["--hold", "-1"], "--hold -1"),
         (["--hold", "40"], "--hold 40 at 6 stops leaves no time"),
         (["--psi", "-1"], "--psi must be from 0"),
@@ -444,6 +451,10 @@ def test_dimensions_mean_a_dimension_path_with_a_row_each(tmp_path, monkeypatch,
         (["--dimension", "3", "--span", "nan", "2"], "--span goes from a lower"),
         (["--dimension", "3", "--grid", "2x2"], "--grid 1x2"),
         (["--dimension", "3", "--path", "circle"], "belongs to --path dimension"),
+        (["--direction", "100"], "--direction must be from 0 to 99"),
+        (["--direction", "0", "--path", "slerp"], "belongs to --path direction"),
+        (["--direction", "0", "--dimension", "1"], "belongs to --path direction"),
+        (["--factors"], "--factors belongs to"),
         (["--path", "spiral"], "--path"),
     ],
 )

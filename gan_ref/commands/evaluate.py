@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_ref.checkpoint import DEMO, LoadedGenerator, load_discriminator, load_generator
+from gan_ref.checkpoint import DEMO, LoadedGenerator, discriminator_of, load_discriminator, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file, require_range
 from gan_ref.data import by_factor, open_dataset
 from gan_ref.data.mixtures import MIXTURES
@@ -18,9 +18,10 @@ from gan_ref.errors import UserError
 from gan_ref.evaluation import classes
 from gan_ref.evaluation.inception import load_inception
 from gan_ref.evaluation.metrics import FEWEST, SampleMetrics
+from gan_ref.evaluation.recovery import measure_recovery, recovery_text
 from gan_ref.evaluation.report import draw_report, make_report, text
 from gan_ref.files import write_atomically
-from gan_ref.latents.classes import labels_like
+from gan_ref.latents.classes import labels_like, refuse_classes
 from gan_ref.latents.samples import draw_samples
 from gan_ref.run import error_rate, test_images
 
@@ -34,6 +35,7 @@ def evaluate(
     seed: int = 0,
     inception: str | Path | None = None,
     pixels: bool = False,
+    projection: int = 0,
 ) -> tuple[dict[str, Any], SampleMetrics, np.ndarray]:
     """The report on a generator, with what it was made from: the metrics and samples number 0 to count − 1.
 
@@ -41,8 +43,13 @@ def evaluate(
     to compare with. ``inception`` is a file of weights, or "" for the one in torch's cache.
     A conditional generator is asked for classes as often as the data has them. Whether it draws them is in
     the report under "asked". With ``pixels`` no classifier of the labels is trained: see SampleMetrics.
+    ``projection`` is how many images of each kind are projected: see evaluation/recovery.py.
     """
     config = generator.config
+    if projection and config.data in MIXTURES:
+        raise UserError("--projection is for images, and this generator makes points")
+    if projection:
+        refuse_classes(generator.classes, "--projection")
     source = data or config.data
     if (source in MIXTURES) != (config.data in MIXTURES):
         raise UserError(f"--data {source}: G was trained on {config.data}; points and images do not compare")
@@ -75,6 +82,9 @@ def evaluate(
         report["labels_per_class"] = config.labels_per_class
         images = test_images(config, generator.device)
         report["test_error"] = error_rate(discriminator, *images, config.batch_size)
+    if projection:
+        judge = discriminator_of(generator)
+        report["projection"] = measure_recovery(generator, judge, metrics, samples, projection)
     return report, metrics, samples
 
 
@@ -92,15 +102,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--inception", nargs="?", const="", metavar="FILE",
         help="use the published Inception network, of the weights in FILE [in torch's cache]")  # fmt: skip
     add("--pixels", action="store_true", help="train no classifier: what images without labels get, at once")
+    add("--projection", type=int, default=0, metavar="N",
+        help="also look for the z of N training images, held-out ones and samples [0]")  # fmt: skip
     add("--device", choices=DEVICES, default="auto", help=f"where the networks run; {HELP} [auto]")
     given = parser.parse_args(argv)
     require_range("--samples", given.samples, FEWEST, 1_000_000)
+    require_range("--projection", given.projection, 0, 10_000)
     require_range("--seed", given.seed, 0, 2**63 - 1)
     generator = load_generator(given.checkpoint, choose_device(given.device))
     folder = Path() if generator.path == DEMO else generator.path.parent
     out = output_file(given.out or folder / "report.json", (".json",))
 
-    wanted = given.data, given.samples, given.seed, given.inception, given.pixels
+    wanted = given.data, given.samples, given.seed, given.inception, given.pixels, given.projection
     report, metrics, samples = evaluate(generator, *wanted)
     figure = draw_report(report, metrics, samples)
     with write_atomically(out) as part:
@@ -114,4 +127,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "test_error" in report:
         taught = f"taught by {report['labels_per_class']} labels each"
         print(f"test error of D's classes, {taught}: {report['test_error']:.2%}")
+    if "projection" in report:
+        print(recovery_text(report["projection"]))
     print(f"wrote {out} and {out.with_suffix('.png').name}")

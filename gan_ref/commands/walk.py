@@ -25,12 +25,14 @@ from gan_ref.commands.command_line import (
     require_numbers,
     require_range,
 )
+from gan_ref.commands.project import project_files
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
+from gan_ref.evaluation.factors import factor_table
 from gan_ref.latents import paths
 from gan_ref.latents.classes import find_class, require_classes, walk_classes
-from gan_ref.latents.directions import strongest_dimensions
+from gan_ref.latents.directions import feature_directions, layer_directions, strongest_dimensions
 from gan_ref.latents.numbers import load_z, numbered_z
 from gan_ref.latents.samples import FinishedGenerator, stream_samples
 from gan_ref.pictures import pages, plane
@@ -55,6 +57,7 @@ def render(
     through: Sequence[int] = (),
     picks: Picks | None = None,
     dimension: Sequence[int] = (),
+    direction: Sequence[int] = (),
     span: tuple[float, float] = (-3.0, 3.0),
     psi: float = 1.0,
     ease: str | None = None,
@@ -64,12 +67,13 @@ def render(
     classes: Sequence[str] = (),
     smooth_scale: int | None = None,
     captions: bool = False,
+    factors: bool = False,
     frames_dir: str | os.PathLike[str] | None = None,
 ) -> str:
     """Write the movie of a walk, and return a line that says what it is.
 
     A frame of images H×W has R·H·scale lines of C·W·scale pixels, with ``grid`` = (R, C): 4×4 walks unless
-    given, one through picks, and on a ``dimension`` path a row for each dimension. A generator of points
+    given, one through picks, and in a sweep a row for each dimension or direction. A generator of points
     moves R·C points in one picture, 8×8 unless given. Without keyframes there are 6, without frames 240, or
     as many as picks if there are more. A conditional generator passes through ``classes``, or else at each
     stop shows the class of its number. Raises UserError for values that make no movie.
@@ -77,13 +81,16 @@ def render(
     points = generator.config.data in MIXTURES
     latent_dim = generator.config.latent_dim
     seed = int(generator.config.seed) if seed is None else seed
-    path = path or ("dimension" if dimension else "slerp")
+    path = path or ("dimension" if dimension else "direction" if direction else "slerp")
+    sweeps, swept = path in paths.SWEEPS, dimension or direction
     require_range("--seed", seed, 0, 2**63 - 1)
     require_numbers("--through", through)
     if through:
         picks = numbered_z(seed, through, latent_dim), through
     side = 8 if points else 1 if picks else 4
-    rows, columns = grid or (len(dimension) or side, side)
+    rows, columns = grid or (len(swept) or side, side)
+    if sweeps and not swept:
+        rows = min(rows, latent_dim)
     stops = len(picks[0]) if picks else keyframes
     frames = max(240, len(picks[0]) if picks else 0) if frames is None else frames
     stops = min(6, frames) if stops is None else stops
@@ -112,7 +119,7 @@ def render(
         raise UserError("--captions and --smooth-scale are for images, and this generator makes points")
     if path in ("slerp", "linear"):
         if picks and keyframes is not None:
-            raise UserError("--keyframes are random: leave it out where a walk goes through chosen z")
+            raise UserError("leave out --keyframes, the number of stops: a walk through chosen z has its own")
         fewest = 1 if classes else 2  # with one, z stays, while the class changes
         require_range(
             "the number of z to walk through" if picks else "--keyframes", stops, fewest, min(frames, 10_000)
@@ -122,17 +129,21 @@ def render(
                 "so many walks through so many keyframes take over 1 GB: lower --grid or --keyframes"
             )
     elif picks:
-        raise UserError(f"--through and --z belong to --path slerp and linear, not to {path}")
-    if path == "dimension":
-        for i in dimension:
-            require_range("--dimension", i, 0, latent_dim - 1)
-        if dimension and rows != len(dimension):
-            raise UserError(f"--grid has a row for each dimension swept: --grid {len(dimension)}x{columns}")
+        raise UserError(f"--through, --z and --between belong to --path slerp and linear, not to {path}")
+    if dimension and path != "dimension":
+        raise UserError("--dimension belongs to --path dimension")
+    if direction and (dimension or path not in ("direction", "component")):
+        raise UserError("--direction belongs to --path direction or component")
+    if sweeps:
+        for i in swept:
+            require_range("--dimension" if dimension else "--direction", i, 0, latent_dim - 1)
+        if swept and rows != len(swept):
+            raise UserError(f"--grid has a row for each number swept: --grid {len(swept)}x{columns}")
         if not (all(map(math.isfinite, span)) and span[0] < span[1]):
             raise UserError(f"--span goes from a lower number to a higher, not {span[0]:g} to {span[1]:g}")
         stops = 2
-    elif dimension:
-        raise UserError("--dimension belongs to --path dimension")
+    elif factors:
+        raise UserError("--factors belongs to --path dimension, direction and component")
     if path == "circle":
         stops = 4
         if not loop:
@@ -148,23 +159,23 @@ def render(
         raise UserError(f"frames of {width}x{height} pixels, more than {MAX_SIDE}: lower --scale or --grid")
 
     said, directions = "", None
-    if path == "dimension":
-        if not dimension:
-            dimension = strongest_dimensions(generator, rows, seed, span)
-            rows = len(dimension)
-            said = f"; dimensions {','.join(map(str, dimension))} move the picture most"
-        directions = torch.eye(latent_dim)[list(dimension)]
+    if sweeps:
+        given = len(swept)
+        swept, directions = sweep_directions(generator, path, rows, swept, seed, span)
+        if path == "dimension" and not given:
+            said = f"; dimensions {','.join(map(str, swept))} move the picture most"
+        if factors:
+            said += "\n" + factor_table(generator, [f"{path} {i}" for i in swept], directions, seed, span)
     walk = paths.walks(
         path, latent_dim, rows, columns, seed, stops, directions, span, psi, picks and picks[0]
     )
     walk = dataclasses.replace(walk, ease=ease or walk.ease, hold=hold / moments, loop=loop)
     if generator.classes:
         asked = [find_class(name, generator.classes) for name in classes]
-        at_stops = (
-            [asked] * (rows * columns) if asked else numbers_at_stops(path, rows, columns, stops, picks)
-        )
+        at_stops = [asked] * (rows * columns)
+        at_stops = at_stops if asked else numbers_at_stops(path, rows, columns, stops, picks)
         walk = walk_classes(walk, at_stops, len(generator.classes))
-    names = stop_names(path, rows * columns, columns, stops, dimension, picks) if captions else None
+    names = stop_names(path, rows * columns, columns, stops, swept, picks) if captions else None
     pictures = draw_frames(generator, walk, frames, (rows, columns), times, smooth_scale is not None, names)
     pictures = iter(tqdm(pictures, "walk", frames, unit="frame", disable=None, leave=False))
     if frames_dir:
@@ -179,6 +190,24 @@ def render(
     )
     seconds = f"{frames / rate:.1f} s at {rate:.4g} frames a second{nearest}"
     return f"{out or frames_dir}: {frames} frames of {width}x{height}, {seconds}{said}"
+
+
+def sweep_directions(
+    generator: FinishedGenerator,
+    path: str,
+    rows: int,
+    swept: Sequence[int],
+    seed: int,
+    span: tuple[float, float],
+) -> tuple[Sequence[int], Tensor]:
+    """Which numbers are swept, the strongest if none is given, and the direction of each: (R, Z)."""
+    if path == "dimension":
+        swept = swept or strongest_dimensions(generator, rows, seed, span)
+        return swept, torch.eye(generator.config.latent_dim)[list(swept)]
+    swept = swept or range(rows)
+    if path == "direction":
+        return swept, layer_directions(generator)[list(swept)]
+    return swept, feature_directions(generator, max(swept) + 1, seed)[list(swept)]
 
 
 def stop_names(
@@ -253,18 +282,18 @@ def arguments() -> Parser:
     add("--out", metavar="FILE", help=f"the movie to write: {', '.join('walk' + s for s in SUFFIXES)}")
     add("--frames-dir", metavar="FOLDER", help="write each frame as a PNG too, 000000.png and on")
     add("--path", choices=paths.PATHS, help="slerp and linear go through keyframes and back to the first; "
-        "circle is a great circle; dimension moves one coordinate of z there and back [slerp]")  # fmt: skip
-    add(
-        "--through",
-        type=integers,
-        metavar="I,J[,...]",
-        help="walk through the z of these numbers of the seed",
-    )
+        "circle is a great circle; the others sweep there and back: a dimension of z, a direction of G's "
+        "first layer, a principal component of its features [slerp]")  # fmt: skip
+    add("--through", type=integers, metavar="I,J[,...]", help="walk through the z of these numbers")
     add("--z", metavar="FILE", help="walk through the rows of a .npy (K, Z); with --frames K each is a frame")
+    add("--between", metavar="A.jpg,B.jpg[,...]", help="walk through the z nearest to these pictures")
     add("--keyframes", type=int, metavar="K", help="stops of slerp and linear [6]")
     add("--seed", type=int, metavar="N", help="whose numbered z the walk goes through [the run's own]")
     add("--dimension", type=integers, metavar="I[,J,...]",
         help="coordinates of z to sweep, a row for each [those that move the picture most]")  # fmt: skip
+    add("--direction", type=integers, metavar="I[,J,...]",
+        help="directions or components to sweep, the strongest is 0 [the first]")  # fmt: skip
+    add("--factors", action="store_true", help="say which labelled factors of the data each sweep changes")
     add("--span", type=float, nargs=2, metavar=("LO", "HI"), help="the two ends of a sweep [-3 3]")
     add("--psi", type=float, metavar="X", help="shorten z to X times its length: less varied, cleaner [1]")
     add("--frames", type=int, metavar="N", help="frames of the movie [240]")
@@ -294,10 +323,15 @@ def cells(text: str) -> tuple[int, int]:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     given = vars(arguments().parse_args(argv))
-    if len(given.keys() & {"through", "z"}) > 1:
-        raise UserError("--through and --z each say where to walk: give one of them")
+    if len(given.keys() & {"through", "z", "between"}) > 1:
+        raise UserError("--through, --z and --between each say where to walk: give one of them")
     generator = load_generator(given.pop("checkpoint"), choose_device(given.pop("device")))
     if file := given.pop("z", None):
         z = load_z(file, generator.config.latent_dim)
         given["picks"] = z, range(len(z))
+    if names := given.pop("between", None):
+        files = [Path(name) for name in names.split(",")]
+        _, found = project_files(generator, files)
+        given["picks"] = found.z, [file.stem for file in files]
+        print("; ".join(f"{file.name}: error {error:.3f}" for file, error in zip(files, found.errors)))
     print(render(generator, **given))

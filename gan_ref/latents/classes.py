@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_ref.errors import UserError
 from gan_ref.latents.paths import Walk, lerp
@@ -57,6 +57,34 @@ def walk_classes(walk: Walk, numbers: Sequence[Sequence[int]], classes: int) -> 
     stops, y = (x.expand(-1, 2, -1) if x.shape[1] == 1 else x for x in (stops, y))  # to stay is to go nowhere
     parts: dict[str, Any] = vars(walk) | {"stops": stops}
     return SteeredWalk(**parts, y=dataclasses.replace(walk, stops=y, segment=lerp))
+
+
+class OfClass(nn.Module):
+    """A conditional G of one class: z (N, Z) → (N, *shape)."""
+
+    label: Tensor
+
+    def __init__(self, generator: nn.Module, label: int, classes: int):
+        super().__init__()
+        self.generator, self.classes = generator, classes
+        self.register_buffer("label", torch.tensor([label]))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.generator(with_class(z, self.label.expand(len(z)), self.classes))
+
+
+def of_class(generator: Any, label: int = 0) -> Any:
+    """A FinishedGenerator that draws one class only, for what looks at z alone; without classes, itself."""
+    if not generator.classes:
+        return generator
+    module = OfClass(generator.module, label, len(generator.classes)).eval()
+    return dataclasses.replace(generator, module=module, classes=())
+
+
+def refuse_classes(names: Sequence[str], option: str) -> None:
+    """Raise UserError if G has to be told a class."""
+    if names:
+        raise UserError(f"{option}: this generator is told a class, which no search for z finds")
 
 
 def find_class(text: str, names: Sequence[str]) -> int:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from gan_ref.latents.numbers import numbered_z
 
-PATHS = ("slerp", "linear", "circle", "dimension")
+SWEEPS = ("dimension", "direction", "component")
+PATHS = ("slerp", "linear", "circle", *SWEEPS)
 EASES: dict[str, Callable[[Tensor], Tensor]] = {  # share of the way between two stops, u ↦ [0, 1]
     "linear": lambda u: u,
     "smooth": lambda u: (1 - torch.cos(math.pi * u)) / 2,  # slow near both stops
@@ -95,8 +96,8 @@ def walks(
     """W = rows·columns walks. At stop k of slerp and linear, the cells show z number k·W to k·W + W − 1.
 
     So the stops are the pages of samples, one after the other. A circle goes through z number w towards
-    number W + w. On a ``dimension`` path row r sweeps component r of ``directions`` (R, Z), unit vectors, and
-    column c sweeps z number c. With ``picks`` (K, Z) every cell walks through these instead, each beginning
+    number W + w. In a sweep, row r goes along direction r of ``directions`` (R, Z), unit vectors, and begins
+    in column c with z number c. With ``picks`` (K, Z) every cell walks through these instead, each beginning
     at the next. All these z are shortened to psi times their length (the truncation of Brock, Donahue &
     Simonyan 2019, §3.1, and Karras, Laine & Aila 2019, appendix B, whose mean is 0 here).
     """
@@ -104,7 +105,7 @@ def walks(
     if picks is not None:
         stops = torch.stack([picks.double().roll(-w, dims=0) for w in range(count)])
     else:
-        each = {"circle": 2, "dimension": 1}.get(path, keyframes)
+        each = 1 if directions is not None else 2 if path == "circle" else keyframes
         numbers = range(columns if directions is not None else each * count)
         stops = numbered_z(seed, numbers, latent_dim).double().unflatten(0, (each, -1)).transpose(0, 1)
     stops = psi * stops  # (W, K, Z)

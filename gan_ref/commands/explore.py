@@ -1,0 +1,68 @@
+"""The command ``explore RUN --out page.html``: a page that runs the generator in a browser."""
+
+from __future__ import annotations
+
+import http.server
+import webbrowser
+from collections.abc import Sequence
+
+from gan_ref.checkpoint import load_generator
+from gan_ref.commands.command_line import Parser, command, output_file
+from gan_ref.data.mixtures import MIXTURES
+from gan_ref.errors import UserError
+from gan_ref.explore.page import make_page
+from gan_ref.files import write_atomically
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    description = "Make one HTML file that runs a trained generator in a browser."
+    parser = Parser(prog="gan-ref explore", description=description)
+    add = parser.add_argument
+    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
+    add("--out", metavar="FILE", help="the page to write: page.html")
+    add(
+        "--serve", action="store_true", help="open the page from a small server on this machine, until Ctrl-C"
+    )
+    add(
+        "--offline",
+        metavar="DIR",
+        help="embed the copy of onnxruntime-web 1.30.0 in DIR: no network is needed",
+    )
+    given = parser.parse_args(argv)
+    if not (given.out or given.serve):
+        raise UserError("nothing to do: give --out page.html, or --serve, or both")
+    out = output_file(given.out, (".html",)) if given.out else None
+    generator = load_generator(given.checkpoint)
+    if generator.config.data in MIXTURES:
+        raise UserError(f"{given.checkpoint} is a run in the plane, and explore is for images")
+    page = make_page(generator, given.checkpoint, given.offline)
+    if out:
+        with write_atomically(out) as part:
+            part.write_text(page, encoding="utf-8")
+        print(f"{out}: {len(page.encode()) / 1e6:.1f} MB, to be opened in a browser")
+    if given.serve:
+        with serve(page) as server:
+            address = f"http://127.0.0.1:{server.server_address[1]}/"
+            print(f"{address} has the page until Ctrl-C", flush=True)
+            webbrowser.open(address)
+            server.serve_forever()
+
+
+def serve(page: str) -> http.server.HTTPServer:
+    """A server on the loopback address, at a port that is free, that answers "/" with the page."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path.partition("?")[0] == "/"
+            content = page.encode() if found else b""
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
