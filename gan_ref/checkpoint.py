@@ -244,6 +244,8 @@ def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> 
 
 
 def discriminator_of(generator: LoadedGenerator) -> nn.Module | None:
-    """The D that was trained with a loaded G; None where its file holds G alone, as ``demo`` does."""
-    alone = load(generator.path, DRAWN).keys() == set(DRAWN)
+    """The D that was trained with a loaded G; None where its file holds G alone, as ``demo`` does, or where D
+    sees labels, which pictures come without.
+    """
+    alone = load(generator.path, DRAWN).keys() == set(DRAWN) or generator.config.conditional != "none"
     return None if alone else load_discriminator(generator.path, generator.device)

@@ -58,7 +58,9 @@ class Config:
     """
 
     data: str = _setting(
-        "first", "faces", "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10"
+        "first",
+        "faces",
+        "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10, stacked-mnist:MNIST",
     )
     recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
     image_size: ImageSize = _setting(

@@ -35,7 +35,7 @@ _FACE_2015 |= _rmsprop(1e-3, 0.9)
 DEFAULT = "baseline"  # of train.py
 RECIPES: dict[str, Recipe] = {
     "baseline": Recipe(
-        "the default: a DCGAN with the hinge loss, spectral norm in D, and twelve times the rate, falling",
+        "the default: a DCGAN with the hinge loss, spectral norm in D, and a high rate that falls",
         "after Miyato et al. 2018",
         {
             "objective": "Hinge",
@@ -203,7 +203,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "projection": Recipe(
         "G is told the class, D judges by projection (needs labels)",
-        "Miyato & Koyama 2018, with one step of D a round",
+        "Miyato & Koyama 2018, with the game of baseline",
         {"conditional": "projection", "objective": "Hinge", "norm_d": "spectral"} | _adam(8e-4, 0.0, 0.9),
     ),
     "acgan": Recipe(

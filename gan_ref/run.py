@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from gan_ref import checkpoint, cuda_graph, distributed
 from gan_ref.config import OF_NETWORKS, Config, flag
-from gan_ref.data import Batches, Dataset, open_split
+from gan_ref.data import Batches, Dataset, absolute, open_split
 from gan_ref.data.batches import finish
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.data.partly import PartlyLabelled, hold_out
@@ -238,8 +237,8 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
             )
     default = EVERYWHERE | (IN_PLANE if points else ON_GPU if device == "cuda" else ON_CPU)
     chosen: dict[str, Any] = {name: value for name, value in default.items() if getattr(config, name) is None}
-    if not points and os.path.exists(config.data):
-        chosen["data"] = os.path.abspath(config.data)  # so that the run can be resumed from any folder
+    if not points:
+        chosen["data"] = absolute(config.data)
     config = config.replace(device=device, precision=choose_precision(config, device, points), **chosen)
     distributed.share_batches(config.batch_size, config.pack)
     dataset = open_split(config, "train")

@@ -21,7 +21,7 @@ from gan_ref.evaluation.metrics import FEWEST, SampleMetrics
 from gan_ref.evaluation.recovery import measure_recovery, recovery_text
 from gan_ref.evaluation.report import draw_report, make_report, text
 from gan_ref.files import write_atomically
-from gan_ref.latents.classes import labels_like, refuse_classes
+from gan_ref.latents.classes import labels_like
 from gan_ref.latents.samples import draw_samples
 from gan_ref.run import error_rate, test_images
 
@@ -48,8 +48,8 @@ def evaluate(
     config = generator.config
     if projection and config.data in MIXTURES:
         raise UserError("--projection is for images, and this generator makes points")
-    if projection:
-        refuse_classes(generator.classes, "--projection")
+    if projection and generator.classes:
+        raise UserError("--projection is for generators without classes; gan-ref project takes one --class")
     source = data or config.data
     if (source in MIXTURES) != (config.data in MIXTURES):
         raise UserError(f"--data {source}: G was trained on {config.data}; points and images do not compare")

@@ -12,6 +12,7 @@ from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import UserError
 from gan_ref.explore.page import make_page
 from gan_ref.files import write_atomically
+from gan_ref.latents.classes import of_class
 
 
 @command
@@ -29,11 +30,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="DIR",
         help="embed the copy of onnxruntime-web 1.30.0 in DIR: no network is needed",
     )
+    add(
+        "--class",
+        dest="label",
+        metavar="NAME",
+        help="the class that a conditional G draws [its first]",
+    )
     given = parser.parse_args(argv)
     if not (given.out or given.serve):
         raise UserError("nothing to do: give --out page.html, or --serve, or both")
     out = output_file(given.out, (".html",)) if given.out else None
-    generator = load_generator(given.checkpoint)
+    generator = of_class(load_generator(given.checkpoint), given.label)
     if generator.config.data in MIXTURES:
         raise UserError(f"{given.checkpoint} is a run in the plane, and explore is for images")
     page = make_page(generator, given.checkpoint, given.offline)

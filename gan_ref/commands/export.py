@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gan_ref import checkpoint
 from gan_ref.commands.command_line import Parser, command, output_file
 from gan_ref.files import write_atomically
+from gan_ref.latents.classes import of_class
 
 
 @command
@@ -16,6 +17,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--out", required=True, metavar="FILE", help="g.onnx, or g.pt, which is a checkpoint that only draws")
+    add(
+        "--class",
+        dest="label",
+        metavar="NAME",
+        help="the class that a conditional G draws [its first]",
+    )
     given = parser.parse_args(argv)
     out = output_file(given.out, (".onnx", ".pt"))
 
@@ -25,12 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         from gan_ref.explore.onnx_model import to_onnx
 
-        generator = checkpoint.load_generator(given.checkpoint)
+        generator = of_class(checkpoint.load_generator(given.checkpoint), given.label)
         model = to_onnx(generator)
         with write_atomically(out) as part:
             part.write_bytes(model)
         sample = "×".join(map(str, generator.shape))
-        inputs = f"z (N, {generator.config.latent_dim + len(generator.classes)})"
-        told = f", its last {len(generator.classes)} numbers the class," if generator.classes else ""
-        what = f"{inputs}{told} to x (N, {sample}), float32"
+        what = f"z (N, {generator.config.latent_dim}) to x (N, {sample}), float32"
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {what}")

@@ -31,7 +31,7 @@ from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.evaluation.factors import factor_table
 from gan_ref.latents import paths
-from gan_ref.latents.classes import find_class, require_classes, walk_classes
+from gan_ref.latents.classes import find_class, of_class, require_classes, walk_classes
 from gan_ref.latents.directions import feature_directions, layer_directions, strongest_dimensions
 from gan_ref.latents.numbers import load_z, numbered_z
 from gan_ref.latents.samples import FinishedGenerator, stream_samples
@@ -172,8 +172,9 @@ def render(
     walk = dataclasses.replace(walk, ease=ease or walk.ease, hold=hold / moments, loop=loop)
     if generator.classes:
         asked = [find_class(name, generator.classes) for name in classes]
-        at_stops = [asked] * (rows * columns)
-        at_stops = at_stops if asked else numbers_at_stops(path, rows, columns, stops, picks)
+        at_stops = (
+            [asked] * (rows * columns) if asked else numbers_at_stops(path, rows, columns, stops, picks)
+        )
         walk = walk_classes(walk, at_stops, len(generator.classes))
     names = stop_names(path, rows * columns, columns, stops, swept, picks) if captions else None
     pictures = draw_frames(generator, walk, frames, (rows, columns), times, smooth_scale is not None, names)
@@ -200,7 +201,11 @@ def sweep_directions(
     seed: int,
     span: tuple[float, float],
 ) -> tuple[Sequence[int], Tensor]:
-    """Which numbers are swept, the strongest if none is given, and the direction of each: (R, Z)."""
+    """Which numbers are swept, the strongest if none is given, and the direction of each: (R, Z).
+
+    Those of a conditional generator are measured on its first class.
+    """
+    generator = of_class(generator)
     if path == "dimension":
         swept = swept or strongest_dimensions(generator, rows, seed, span)
         return swept, torch.eye(generator.config.latent_dim)[list(swept)]
@@ -229,7 +234,7 @@ def numbers_at_stops(path: str, rows: int, columns: int, stops: int, picks: Pick
     if picks:
         numbers = [name if isinstance(name, int) else k for k, name in enumerate(picks[1])]
         return [[numbers[(k + w) % len(numbers)] for k in range(len(numbers))] for w in range(count)]
-    if path in ("circle", "dimension"):
+    if path in ("circle", *paths.SWEEPS):
         return [[w if path == "circle" else w % columns] for w in range(count)]
     return [[k * count + w for k in range(stops)] for w in range(count)]
 
@@ -330,6 +335,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         z = load_z(file, generator.config.latent_dim)
         given["picks"] = z, range(len(z))
     if names := given.pop("between", None):
+        if generator.classes:
+            raise UserError("--between is for generators without classes: project --class NAME, and walk --z")
         files = [Path(name) for name in names.split(",")]
         _, found = project_files(generator, files)
         given["picks"] = found.z, [file.stem for file in files]

@@ -29,7 +29,7 @@ def to_onnx(generator: FinishedGenerator) -> bytes:
     except ImportError:
         raise UserError("onnx and onnxscript write this file: pip install onnx onnxscript") from None
     module = without_batch_norm(generator.module).cpu()
-    z = torch.zeros(2, generator.config.latent_dim + len(generator.classes))  # a class ends it
+    z = torch.zeros(2, generator.config.latent_dim)
     batch = torch.export.Dim("batch")
     options: dict[str, Any] = {"input_names": ["z"], "output_names": ["x"], "verbose": False}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells of torchvision, which it lacks

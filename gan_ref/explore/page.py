@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from gan_ref.errors import UserError
 from gan_ref.explore.onnx_model import LINEAR, to_onnx, without_batch_norm
-from gan_ref.latents.classes import of_class
 from gan_ref.latents.directions import strongest_dimensions
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.latents.samples import FinishedGenerator
@@ -49,7 +48,6 @@ def make_page(
     page needs no network. Raises UserError if a file of the copy is missing or another version.
     """
     config = generator.config
-    generator = of_class(generator)  # of several, the page shows the first
     z = numbered_z(config.seed, range(NUMBERS), config.latent_dim)
     directions = first_layer_directions(generator.module, DIRECTIONS)
     kinds = ["cpu"] if offline else list(RUNTIME)

@@ -32,6 +32,32 @@ def classes_in_turn(numbers: Iterable[int], classes: int) -> Tensor:
     return torch.tensor([i % max(classes, 1) for i in numbers], dtype=torch.int64)
 
 
+class OfClass(nn.Module):
+    """A conditional G of K classes that is always asked for one of them: z (N, Z) → samples of it."""
+
+    def __init__(self, module: nn.Module, label: int, classes: int):
+        super().__init__()
+        self.module, self.label, self.classes = module, label, classes
+
+    def forward(self, z: Tensor) -> Tensor:
+        labels = torch.full((len(z),), self.label, device=z.device)
+        return self.module(with_class(z, labels, self.classes))
+
+
+def of_class(generator: Any, name: str | None = None) -> Any:
+    """The finished generator, asked for the class called ``name`` alone, or for its first; see find_class.
+
+    One without classes is given back as it is. Raises UserError if it has no such class.
+    """
+    known = generator.classes
+    if name is not None:
+        require_classes(known, "--class")
+    if not known:
+        return generator
+    module = OfClass(generator.module, 0 if name is None else find_class(name, known), len(known))
+    return dataclasses.replace(generator, module=module, classes=())
+
+
 def labels_like(labels: np.ndarray, count: int, seed: int = 0) -> Tensor:
     """The labels of ``count`` of N samples, int64: classes are as frequent as in the data's labels (N,)."""
     return torch.from_numpy(labels[np.random.default_rng(seed).permutation(len(labels))[:count]])
@@ -57,34 +83,6 @@ def walk_classes(walk: Walk, numbers: Sequence[Sequence[int]], classes: int) -> 
     stops, y = (x.expand(-1, 2, -1) if x.shape[1] == 1 else x for x in (stops, y))  # to stay is to go nowhere
     parts: dict[str, Any] = vars(walk) | {"stops": stops}
     return SteeredWalk(**parts, y=dataclasses.replace(walk, stops=y, segment=lerp))
-
-
-class OfClass(nn.Module):
-    """A conditional G of one class: z (N, Z) → (N, *shape)."""
-
-    label: Tensor
-
-    def __init__(self, generator: nn.Module, label: int, classes: int):
-        super().__init__()
-        self.generator, self.classes = generator, classes
-        self.register_buffer("label", torch.tensor([label]))
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.generator(with_class(z, self.label.expand(len(z)), self.classes))
-
-
-def of_class(generator: Any, label: int = 0) -> Any:
-    """A FinishedGenerator that draws one class only, for what looks at z alone; without classes, itself."""
-    if not generator.classes:
-        return generator
-    module = OfClass(generator.module, label, len(generator.classes)).eval()
-    return dataclasses.replace(generator, module=module, classes=())
-
-
-def refuse_classes(names: Sequence[str], option: str) -> None:
-    """Raise UserError if G has to be told a class."""
-    if names:
-        raise UserError(f"{option}: this generator is told a class, which no search for z finds")
 
 
 def find_class(text: str, names: Sequence[str]) -> int:

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_ref.latents.classes import of_class
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.latents.paths import sweep
 from gan_ref.latents.samples import FinishedGenerator, forward, forward_batch
@@ -28,7 +27,6 @@ def layer_directions(generator: FinishedGenerator) -> Tensor:
     vectors perpendicular to those before, for the eigenvectors of AᵀA, in the order of their eigenvalues.
     Nothing is sampled: A is what the layer makes of the axes of latent space.
     """
-    generator = of_class(generator)
     z = torch.cat([torch.zeros(1, generator.config.latent_dim), torch.eye(generator.config.latent_dim)])
     y, _ = first_layer(generator.module, z)
     a = (y[1:] - y[0]).double()  # Aᵀ: (Z, F)
@@ -42,7 +40,6 @@ def feature_directions(generator: FinishedGenerator, count: int, seed: int) -> T
     components x_k = (Y − mean) v_k are coordinates; direction k is the gradient of the linear function of z
     that fits x_k best. (The paper fits z to x. For normal z and many samples the direction is the same.)
     """
-    generator = of_class(generator)
     latent_dim = generator.config.latent_dim
     z = numbered_z(seed, range(max(FEATURES_OF, 8 * latent_dim)), latent_dim)
     y = torch.cat([first_layer(generator.module, part)[1] for part in z.split(64)])
@@ -97,7 +94,6 @@ def sweep_ends(
     """Samples at both ends of a sweep of each base (C, Z) along each direction (R, Z), low and high in turn:
     a stream of (≤ batch, *shape), R·C·2 of them in all, on the CPU.
     """
-    generator = of_class(generator)
     z = (sweep(bases, d, *span).flatten(0, 1) for d in directions.split(1))
     for x in forward(generator.module, z, forward_batch(generator.shape[-1])):
         yield x.float().cpu()
