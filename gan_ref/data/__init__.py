@@ -102,7 +102,19 @@ def short_name(source: str) -> str:
 def open_split(config: Config, split: str) -> Dataset | None:
     """The data that a run's settings name; None if it has no such split."""
     size, channels = config.image_size or 32, config.channels
-    return open_dataset(config.data, size, channels, split, config.threads, config.follow_links)
+    opened = open_dataset(config.data, size, channels, split, config.threads, config.follow_links)
+    return by_factor(opened, config.label_factor) if opened and config.label_factor else opened
+
+
+def by_factor(dataset: Dataset, factor: str) -> Dataset:
+    """The data with one of its factors, as "hair_style", as its labels. UserError if it has no such one."""
+    from gan_ref.data import faces
+
+    if factor not in dataset.factors:
+        known = ", ".join(dataset.factors) or "none"
+        raise UserError(f"--label-factor {factor}: the factors of {dataset.name} are {known}")
+    labels, classes = faces.classes(dataset.factors, (factor,))
+    return replace(dataset, labels=labels, classes=classes)
 
 
 def open_folder(path: Path, options: Options) -> Dataset | None:

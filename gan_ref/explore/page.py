@@ -70,8 +70,8 @@ def make_page(
 
 def about(config: Any, shape: tuple[int, ...]) -> str:
     """'faces, 32×32, recipe baseline'."""
-    size = "×".join(map(str, shape[1:])) or "points"
-    return f"{Path(config.data).name}, {size}, recipe {config.recipe or 'none'}"
+    size = "×".join(map(str, shape[1:]))
+    return ", ".join(filter(None, [Path(config.data).name, size, f"recipe {config.recipe or 'none'}"]))
 
 
 def runtime_files(kind: str, offline: str | Path | None, cdn: str) -> list[dict[str, str]]:
