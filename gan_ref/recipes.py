@@ -40,6 +40,7 @@ RECIPES: dict[str, Recipe] = {
         {
             "objective": "Hinge",
             "norm_d": "spectral",
+            "latent_dim": 64,
             "schedules": ("Ramp(of='lr', start=0.5, last=0.01)",),
         }
         | _adam(24e-4, 0.0, 0.99),

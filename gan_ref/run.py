@@ -30,7 +30,7 @@ from gan_ref.techniques.game import Batch, Game, Player, UpdateRule
 # The settings of a run where no flag or recipe gives them. Those for the CPU were measured on two cores:
 # docs/speed.md.
 EVERYWHERE = {"latent_dim": 100, "log_every": 20, "sample_every": 200, "checkpoint_every": 500}
-ON_CPU = {"image_size": 32, "width": 64, "steps": 4_000, "batch_size": 32}
+ON_CPU = {"image_size": 32, "width": 64, "steps": 4_500, "batch_size": 32}
 ON_GPU = {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
 IN_PLANE = {"width": 128, "latent_dim": 2, "steps": 15_000, "batch_size": 256}
 IN_PLANE |= {"log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
