@@ -33,10 +33,13 @@ from gan_ref.watch.signs import Signs
 
 
 def draw(run: Run) -> Batch:
-    """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I)."""
+    """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I).
+
+    The fakes of a conditional G have the labels of the reals, at the end of z.
+    """
     x, labels = run.data.next()
     z = torch.randn(run.config.batch_size, run.config.latent_dim, generator=run.rng, device=run.device)
-    return Batch(x, labels, distributed.part(z, run.config.pack))
+    return Batch(x, labels, run.with_class(distributed.part(z, run.config.pack), labels))
 
 
 def play_round(run: Run) -> tuple[Turn, Turn]:
@@ -115,7 +118,7 @@ def train(
                 if dataset.points:
                     values |= measure_coverage(game.g.module, run.average.module, pictured_z, dataset)
                 if held_out and run.d_average and due(config.sample_every):
-                    values["test_error"] = error_rate(run.d_average.module, *held_out)
+                    values["test_error"] = error_rate(run.d_average.module, *held_out, config.batch_size)
                 progress.log(values, d.real_scores, d.fake_output.scores)
                 for line in signs.look(progress.rows[-1]):
                     progress.say(line)

@@ -35,7 +35,7 @@ _FACE_2015 |= _rmsprop(1e-3, 0.9)
 DEFAULT = "baseline"  # of train.py
 RECIPES: dict[str, Recipe] = {
     "baseline": Recipe(
-        "the default: a DCGAN with the hinge loss, spectral norm in D, and twelve times the rate, which falls",
+        "the default: a DCGAN with the hinge loss, spectral norm in D, and a high rate that falls",
         "after Miyato et al. 2018",
         {
             "objective": "Hinge",
@@ -201,6 +201,22 @@ RECIPES: dict[str, Recipe] = {
         "Sønderby et al. 2017",
         {"instance_noise": "InstanceNoise(sigma=0.1, rounds=2000)"} | _adam(2e-4, 0.5),
     ),
+    "projection": Recipe(
+        "G is told the class, D judges by projection (needs labels)",
+        "Miyato & Koyama 2018, with the game of baseline",
+        {"conditional": "projection", "objective": "Hinge", "norm_d": "spectral"} | _adam(8e-4, 0.0, 0.9),
+    ),
+    "acgan": Recipe(
+        "G is told the class, D guesses it (needs labels)",
+        "Odena et al. 2017",
+        {"conditional": "auxiliary", "penalties": ("AuxiliaryClassifier(weight=1.0)",), "d_dropout": 0.5}
+        | _adam(2e-4, 0.5),
+    ),
+    "cgan": Recipe(
+        "both players are told the class, beside their other input (needs labels)",
+        "Mirza & Osindero 2014, with the networks and rates of dcgan",
+        {"conditional": "concatenation"} | _adam(2e-4, 0.5),
+    ),
     "semi-supervised": Recipe(
         "a classifier taught by 10 labels a class, and by G (needs labelled images)",
         "Salimans et al. 2016, §5 and §6.1",
@@ -226,6 +242,24 @@ RECIPES: dict[str, Recipe] = {
         {
             "objective": "SemiSupervised",
             "network": "improved-conv",
+            "labels_per_class": 400,
+            "width": 128,
+            "d_width": 96,
+            "batch_size": 100,
+            "d_ema": 0.999,
+        }
+        | _adam(3e-4, 0.5),
+    ),
+    "semi-supervised-minibatch": Recipe(
+        "better pictures and a worse classifier: minibatch discrimination instead of feature matching",
+        "Salimans et al. 2016, §6.2",
+        # The authors' second script: G takes three steps a round, for log(1 − D). As above, it trains for
+        # 600,000 rounds, with an average of decay 0.9999 and rates that fall to 0.
+        {
+            "objective": "SemiSupervisedMinimax",
+            "network": "improved-conv",
+            "minibatch_discrimination": True,
+            "balance": "Fixed(g_steps=3)",
             "labels_per_class": 400,
             "width": 128,
             "d_width": 96,

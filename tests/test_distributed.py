@@ -47,7 +47,7 @@ GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if na
 }  # fmt: skip
 
 
-STEEP = {"semi-supervised-conv", "a gradient of gradients through similarities"}
+STEEP = {"semi-supervised-conv", "semi-supervised-minibatch", "a gradient of gradients through similarities"}
 SLOW = {"lr_d": 1e-4, "lr_g": 1e-4}  # for the steep ones, whose rounding errors would grow otherwise
 
 

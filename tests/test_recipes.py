@@ -79,6 +79,17 @@ PAPERS = {
     ),
     "local-stability": Published("NonSaturating LocalStability", lr=(1e-4, 1e-4)),
     "instance-noise": Published("NonSaturating InstanceNoise"),
+    "projection": Published(
+        "Hinge",
+        ADAM,
+        (8e-4, 8e-4),
+        (0.0, 0.9),
+        "DG",
+        (layers.SpectralNorm,),
+        (nn.BatchNorm2d, layers.ConditionalBatchNorm2d),
+    ),
+    "acgan": Published("NonSaturating AuxiliaryClassifier", d_layers=(nn.BatchNorm2d, layers.SpatialDropout)),
+    "cgan": Published(),
     "semi-supervised": Published(
         "SemiSupervised", lr=(1e-3, 3e-4), d_layers=DENSE, g_layers=(nn.BatchNorm1d,)
     ),
@@ -86,6 +97,17 @@ PAPERS = {
         "SemiSupervised",
         lr=(3e-4, 3e-4),
         d_layers=(layers.WeightNormConv2d, layers.WeightNormLinear, layers.Dropout),
+    ),
+    "semi-supervised-minibatch": Published(
+        "SemiSupervisedMinimax",
+        lr=(3e-4, 3e-4),
+        steps="DGGG",
+        d_layers=(
+            layers.WeightNormConv2d,
+            layers.WeightNormLinear,
+            layers.GaussianNoise,
+            layers.MinibatchDiscrimination,
+        ),
     ),
 }
 

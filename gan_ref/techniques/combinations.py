@@ -113,7 +113,22 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "LocalStability differentiates D's whole loss in G's turn, and SemiSupervised has labels in D's turn "
         "only: leave one out",
     )
-    extras = (config.minibatch_discrimination, config.autoencoder, config.d_noise, config.d_dropout)
+    guesses = config.conditional == "auxiliary"
+    refuse(
+        guesses != has(penalties.AuxiliaryClassifier),
+        "--conditional auxiliary and --penalties AuxiliaryClassifier go together: take --recipe acgan",
+    )
+    refuse(
+        config.conditional != "none" and (classifies or config.autoencoder),
+        f"--conditional {config.conditional} has no place in "
+        f"{'an autoencoder' if config.autoencoder else config.network}: leave it out",
+    )
+    compares = config.minibatch_discrimination and config.network != "improved-conv"
+    refuse(
+        config.conditional != "none" and config.pack > 1,
+        "a conditional D is told one class, and a pack has several: leave --pack or --conditional out",
+    )
+    extras = (compares, config.autoencoder, config.d_noise, config.d_dropout)
     refuse(
         classifies and any(extras),
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
@@ -125,6 +140,10 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     )
 
     # what the networks have
+    refuse(
+        config.weights == "own" and config.weights_scale != 1,
+        "--weights-scale is a factor of --weights: give both, as in --weights he --weights-scale 0.5",
+    )
     refuse(
         config.autoencoder and config.minibatch_discrimination,
         "an autoencoder has no score layer for minibatch discrimination, and the pulling-away term of "
