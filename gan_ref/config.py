@@ -131,6 +131,9 @@ class Config:
         "game", 0, "labels of each class that D sees; 0: none", low=0, high=10**6
     )
     optimizer: str = _setting("game", "adam", "of both players", choices=("adam", "rmsprop", "sgd"))
+    optimizer_d: str = _setting(
+        "game", None, "of D, if not the same as --optimizer", choices=("adam", "rmsprop", "sgd")
+    )
     beta1: float = _setting("game", 0.5, "Adam's β₁, or SGD's momentum", low=0.0, high=0.9999)
     beta2: float = _setting("game", 0.999, "Adam's β₂, or RMSProp's decay", low=0.0, high=0.99999)
 

@@ -30,7 +30,7 @@ from gan_ref.techniques.game import Batch, Game, Player, UpdateRule
 # The settings of a run where no flag or recipe gives them. Those for the CPU were measured on two cores:
 # docs/speed.md.
 EVERYWHERE = {"latent_dim": 100, "log_every": 20, "sample_every": 200, "checkpoint_every": 500}
-ON_CPU = {"image_size": 32, "width": 64, "steps": 4_000, "batch_size": 32}
+ON_CPU = {"image_size": 32, "width": 64, "steps": 4_500, "batch_size": 32}
 ON_GPU = {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
 IN_PLANE = {"width": 128, "latent_dim": 2, "steps": 15_000, "batch_size": 256}
 IN_PLANE |= {"log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
@@ -51,8 +51,8 @@ class Run:
         self.average = Average(generator, config.ema)
         self.d_average = Average(discriminator, config.d_ema) if config.labels_per_class else None
         self.game = Game(
-            Player(generator, build_optimizer(config, generator, config.lr_g)),
-            Player(discriminator, build_optimizer(config, discriminator, config.lr_d)),
+            Player(generator, build_optimizer(config, generator, config.lr_g, config.optimizer)),
+            Player(discriminator, build_optimizer(config, discriminator, config.lr_d, config.optimizer_d)),
             build("objectives", config.objective).to(self.device),
             build("balance", config.balance),
             [build("penalties", line).to(self.device) for line in config.penalties],
@@ -212,11 +212,11 @@ def classes_known(config: Config, dataset: Dataset) -> int:
     return len(dataset.classes) if config.labels_per_class else classes_told(config, dataset.classes)
 
 
-def build_optimizer(config: Config, module: nn.Module, rate: float) -> torch.optim.Optimizer:
+def build_optimizer(config: Config, module: nn.Module, rate: float, name: str) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
-    if config.optimizer == "adam":
+    if name == "adam":
         return torch.optim.Adam(parameters, rate, (config.beta1, config.beta2), fused=True)
-    if config.optimizer == "rmsprop":
+    if name == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, alpha=config.beta2)
     return torch.optim.SGD(parameters, rate, momentum=config.beta1, fused=True)
 
@@ -255,6 +255,7 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     channels = None if points else dataset.shape[0]
     threads = config.threads or min(torch.get_num_threads(), 256)  # the data, now open, took all cores
     config = config.replace(channels=channels, d_width=config.d_width or config.width, threads=threads)
+    config = config.replace(optimizer_d=config.optimizer_d or config.optimizer)
     refuse_contradictions(config, dataset.shape)
     require_memory(config, dataset.shape, classes_known(config, dataset))
     return config, dataset

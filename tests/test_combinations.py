@@ -39,6 +39,7 @@ CHOICES = {
     "conditional": ["none", "projection", "auxiliary", "concatenation"],
     "label_factor": ["", "hair_style"],
     "optimizer": ["adam", "rmsprop", "sgd"],
+    "optimizer_d": [None, "adam", "rmsprop", "sgd"],
 }
 
 

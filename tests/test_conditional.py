@@ -22,7 +22,15 @@ from gan_ref.errors import UserError
 from gan_ref.evaluation.classes import score_classes
 from gan_ref.evaluation.metrics import SampleMetrics
 from gan_ref.latents import paths
-from gan_ref.latents.classes import classes_in_turn, find_class, labels_like, walk_classes, with_class
+from gan_ref.latents.classes import (
+    classes_in_turn,
+    find_class,
+    labels_like,
+    of_class,
+    walk_classes,
+    with_class,
+)
+from gan_ref.latents.directions import layer_directions, strongest_dimensions
 from gan_ref.latents.samples import draw_samples, iterate_samples
 from gan_ref.layers import ConditionalBatchNorm2d
 from gan_ref.loop import draw
@@ -238,7 +246,8 @@ def test_a_page_has_a_row_for_each_class_of_the_same_z(thirds, tmp_path):
             assert (page[18 * k : 18 * k + 16, 18 * i : 18 * i + 16] == image[..., 0]).all()
     sample.write(generator, tmp_path / "two.png", label="2", count=4, columns=4)
     assert (np.array(Image.open(tmp_path / "two.png")) == page[36:]).all()
-    walk.render(generator, tmp_path / "walk.gif", classes=["0", "2"], keyframes=1, frames=4, grid=(1, 2))
+    still = {"classes": ["0", "2"], "keyframes": 1, "captions": True}
+    walk.render(generator, tmp_path / "walk.gif", frames=4, grid=(1, 2), **still)
     for more in ({}, {"path": "circle"}, {"path": "dimension"}, {"loop": False, "through": (3, 5)}):
         walk.render(generator, tmp_path / "plain.gif", frames=4, keyframes=None, **more)
 
@@ -298,3 +307,11 @@ def test_evaluate_asks_for_classes_and_reports_what_came(thirds, tmp_path, capsy
     report = json.loads((tmp_path / "r.json").read_text())["asked"]
     assert report["accuracy"] > 0.9 and sum(own["samples"] for own in report["by_class"].values()) == 60
     assert "asked for a class" in capsys.readouterr().out
+
+
+def test_what_looks_at_z_alone_takes_the_first_class(thirds):
+    generator, z = load_generator(thirds), torch.randn(4, 8)
+    first = of_class(generator).module(z)
+    assert torch.allclose(first, generator.module(with_class(z, torch.zeros(4).long(), 3)))
+    assert len(strongest_dimensions(of_class(generator), 2, 0, (-3, 3))) == 2
+    assert layer_directions(of_class(generator)).shape == (8, 8)

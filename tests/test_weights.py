@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+from runs import run_of
 from torch import nn
 
 from gan_ref.config import Config
 from gan_ref.layers import FromLatent, UniformLatent, WeightNormConv2d, spectral_norm
+from gan_ref.loop import play_round
 from gan_ref.networks import build_discriminator, build_generator
 from gan_ref.networks.weights import draw_weights, fans
 
@@ -139,3 +141,19 @@ def test_under_instance_norm_a_sample_does_not_see_its_batch_nor_its_contrast():
         norms[0](h).var((2, 3), correction=0), scale[..., 0, 0].square().expand(5, -1), rtol=1e-3
     )
     assert torch.allclose(norms[0](3 * h + 1), norms[0](h), atol=1e-4)
+
+
+# ---------------------------------------------------------------- an optimizer a player
+
+
+def test_d_may_have_an_optimizer_of_its_own():
+    """ganhacks, no. 10: SGD for D and Adam for G."""
+    run = run_of("dcgan", "grid25", optimizer_d="sgd", schedules=("Cosine(of='beta2', last=0.9)",))
+    g, d = run.game.g.optimizer, run.game.d.optimizer
+    assert type(g) is torch.optim.Adam and type(d) is torch.optim.SGD
+    assert d.param_groups[0]["lr"] == 2e-4 and d.param_groups[0]["momentum"] == 0.5
+    before = [p.detach().clone() for p in run.game.d.parameters]
+    turn, _ = play_round(run)
+    for now, was, p in zip(run.game.d.parameters, before, run.game.d.parameters):
+        assert torch.allclose(now, was - 2e-4 * p.grad, atol=1e-7)
+    assert run_of("dcgan", "grid25").config.optimizer_d == "adam" and turn.moved

@@ -264,7 +264,7 @@ def draw_frames(
             cells = pages.upscale(recent[0], scale, smooth)
             if names:
                 (k,) = walk.nearest(paths.instants(n, n + 1, frames, walk.loop))
-                cells = pages.label(cells, [name[k] for name in names])
+                cells = pages.label(cells, [name[k % len(name)] for name in names])
             yield pages.grid(cells, *grid)
 
 

@@ -60,8 +60,8 @@ def training_bytes(config: Config, shape: tuple[int, ...], classes: int = 0) -> 
     d, d_made = _count(
         build_d, config, config.d_width or config.width, torch.zeros(1, *packed(config, shape)), *label
     )
-    copies = 2 + MOMENTS[config.optimizer]
-    weights = (copies + 1) * g + (copies + (config.labels_per_class > 0)) * d
+    of_g, of_d = (2 + MOMENTS[name] for name in (config.optimizer, config.optimizer_d or config.optimizer))
+    weights = (of_g + 1) * g + (of_d + (config.labels_per_class > 0)) * d
     return 4 * (weights + config.batch_size * (g_made + 2 * d_made // config.pack))  # reals and fakes
 
 

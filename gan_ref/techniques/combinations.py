@@ -87,8 +87,9 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     )
 
     # what follows a schedule
-    group = {"adam": {"betas": ()}, "rmsprop": {"alpha": ()}, "sgd": {}}[config.optimizer]
-    known = schedules.settings(group, group, (objective, pace, *terms, *seen))
+    options = {"adam": {"betas": ()}, "rmsprop": {"alpha": ()}, "sgd": {}}
+    g_group, d_group = options[config.optimizer], options[config.optimizer_d or config.optimizer]
+    known = schedules.settings(g_group, d_group, (objective, pace, *terms, *seen))
     for schedule in scheduled:
         refuse(
             schedule.of not in known,

@@ -72,9 +72,8 @@ Place = tuple[dict[str, Any], str]  # a setting is holder[key]
 def settings(g: dict[str, Any], d: dict[str, Any], techniques: Iterable[Any]) -> dict[str, list[Place]]:
     """What may be scheduled, by name: rates and β₂ of the optimizers' groups, and the techniques' numbers."""
     found: dict[str, list[Place]] = {"lr": [(g, "lr"), (d, "lr")], "lr_g": [(g, "lr")], "lr_d": [(d, "lr")]}
-    for key in ("betas", "alpha"):
-        if key in g:
-            found["beta2"] = [(g, key), (d, key)]
+    if decays := [(group, key) for group in (g, d) for key in ("betas", "alpha") if key in group]:
+        found["beta2"] = decays
     for technique in techniques:
         for key, value in vars(technique).items():
             if type(value) is float:
