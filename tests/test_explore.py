@@ -276,7 +276,9 @@ class TestPage:
             sample(page, 17)  # no longer picked, and still shown
             page.select_option("#across", label="pick 1: 3")
             page.evaluate("move(1, 0)")
-            assert np.abs(settled(page) - expected(made, numbered_z(0, (3,), made.config.latent_dim))).max() <= 2
+            assert (
+                np.abs(settled(page) - expected(made, numbered_z(0, (3,), made.config.latent_dim))).max() <= 2
+            )
 
     def test_names_are_text(self, chromium, tmp_path):
         made = load_generator("demo")
@@ -293,7 +295,10 @@ class TestPage:
         with served(tmp_path) as address:
             (tmp_path / "page.html").write_text(make_page(made, "demo", cdn=address), encoding="utf-8")
             with opened(chromium, f"file://{tmp_path}/page.html") as page:
-                assert np.abs(settled(page) - expected(made, numbered_z(0, (0,), made.config.latent_dim))).max() <= 2
+                assert (
+                    np.abs(settled(page) - expected(made, numbered_z(0, (0,), made.config.latent_dim))).max()
+                    <= 2
+                )
                 assert page.complaints == []
             with (tmp_path / "ort.wasm.bundle.min.mjs").open("a") as file:
                 file.write("document.title = 'broken'")
