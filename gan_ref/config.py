@@ -122,6 +122,9 @@ class Config:
     update: str = _setting(
         "game", "Alternating", "the order of the steps, and what they differentiate through"
     )
+    mixed_batches: bool = _setting(
+        "game", False, "reals and fakes pass through D, and its batch norm, in one batch"
+    )
     instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
     augment: str = _setting("game", "", "changes of all that D sees, DiffAugment or AdaptiveAugment")
     schedules: tuple[str, ...] = _setting(

@@ -65,6 +65,7 @@ class Run:
             averages=[average for average in (self.average, self.d_average) if average],
             bfloat16=config.precision == "bfloat16",
             pack=config.pack,
+            mixed_batches=config.mixed_batches,
         )
         self.game.prepare()
         self.update: UpdateRule = build("updates", config.update)

@@ -26,6 +26,7 @@ CHOICES = {
     "balance": ["Fixed", "Fixed(d_steps=2, g_steps=2)", "CriticWarmUp(warm_steps=2)", "Margin", "Dynamic"],
     "instance_noise": ["", "InstanceNoise"],
     "minibatch_discrimination": [False, True],
+    "mixed_batches": [False, True],
     "autoencoder": [False, False, True],
     "d_noise": [0.0, 0.1],
     "d_dropout": [0.0, 0.2],

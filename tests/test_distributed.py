@@ -42,6 +42,7 @@ GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if na
     "whoever moves depends on the errors": {"balance": "Dynamic(low=0.5, high=0.6)"},
     "packs of two": {"pack": 2, "augment": "AdaptiveAugment(target=-1.0, images=100)", "norm_d": "none",
                      "penalties": ("R1(weight=0.1)", "GradientPenalty")},
+    "reals and fakes in one batch": {"mixed_batches": True, "d_dropout": 0.2},
     "points, and noise in D": {"data": "grid25", "d_noise": 0.1},
     "both gradients at the same point": {"update": "Simultaneous", "minibatch_discrimination": True},
 }  # fmt: skip

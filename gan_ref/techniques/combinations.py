@@ -69,6 +69,12 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "a score depend on the whole batch: leave one out",
     )
 
+    refuse(
+        config.mixed_batches and config.minibatch_discrimination,
+        "--mixed-batches: minibatch discrimination compares the samples of one side, and a mixed batch has "
+        "both: leave one out",
+    )
+
     # what the update rules can play
     together = isinstance(update, (updates.Simultaneous, updates.Consensus))
     varies = isinstance(pace, (balance.Dynamic, balance.CriticWarmUp))

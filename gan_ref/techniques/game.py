@@ -209,6 +209,7 @@ class Game:
         averages: Sequence[Average] = (),
         bfloat16: bool = False,
         pack: int = 1,
+        mixed_batches: bool = False,
     ):
         self.g, self.d = generator, discriminator
         self.objective, self.balance = objective, balance
@@ -224,6 +225,7 @@ class Game:
         self.averages = averages
         self.bfloat16 = bfloat16  # whether the networks run in mixed precision
         self.pack = pack  # samples that D judges together
+        self.mixed_batches = mixed_batches  # whether reals and fakes share a pass, batch norm's included
         self.round = 0  # rounds played so far
         self._g_compares, self._d_compares = (_has_virtual_norm(player.module) for player in (self.g, self.d))
 
@@ -304,8 +306,15 @@ class Game:
     def _discriminate_both(
         self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None, labels: Tensor | None
     ) -> tuple[Output, Output]:
-        """D on reals and on fakes; in one pass, if D says that it judges each sample separately."""
-        if not getattr(self.d.module, "separate", False) or real.requires_grad:
+        """D on reals and on fakes; in one pass, if D says that it judges each sample separately, or if
+        batches are mixed.
+
+        In a mixed batch (Larsen & Sønderby 2015, their code) D's batch norm takes the mean and variance of
+        reals and fakes together, so that the two are apart in what it returns as they are in what it gets. G
+        still shows D its fakes alone, unless its loss looks at reals too.
+        """
+        separate = getattr(self.d.module, "separate", False) and not real.requires_grad
+        if not (self.mixed_batches or separate):
             # labelled samples may follow the reals: a sample is compared with as many others in all parts
             parts = [self.discriminate(x, parameters, labels) for x in (*real.split(len(fake)), fake)]
             return join(parts[:-1]), parts[-1]
