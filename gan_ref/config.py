@@ -15,7 +15,7 @@ from gan_ref.errors import UserError
 from gan_ref.shapes import ImageSize, read_image_size
 
 NORMS_OF_D = ("batch", "virtual", "spectral", "weight", "none")
-IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv")
+IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv", "progressive")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
     "networks": "the two networks",
@@ -103,6 +103,7 @@ class Config:
     )
     instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
     augment: str = _setting("game", "", "changes of all that D sees, DiffAugment or AdaptiveAugment")
+    growth: str = _setting("game", "", "when the progressive networks grow, as in 'Stages(end=0.5)'")
     schedules: tuple[str, ...] = _setting(
         "game", (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
     )

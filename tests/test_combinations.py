@@ -18,7 +18,7 @@ from gan_ref.run import Run, choose_settings
 from gan_ref.techniques import choices
 
 CHOICES = {
-    "network": ["dcgan", "face2015", "improved-dense", "improved-conv"],
+    "network": ["dcgan", "face2015", "improved-dense", "improved-conv", "progressive"],
     "norm_g": ["batch", "virtual", "none"],
     "norm_d": ["batch", "virtual", "spectral", "weight", "none"],
     "objective": sorted(choices("objectives")),
@@ -34,6 +34,7 @@ CHOICES = {
         ("Ramp(of='lr', start=0.5, last=0.01)",),
         ("Cosine(of='beta2')", "Ramp(of='R1.weight')"),
     ],
+    "growth": ["", "Stages", "Stages(rounds=4)"],
     "optimizer": ["adam", "rmsprop", "sgd"],
 }
 

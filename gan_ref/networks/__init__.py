@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gan_ref.config import Config
-from gan_ref.networks import autoencoder, dcgan, face2015, improved, mlp
+from gan_ref.networks import autoencoder, dcgan, face2015, improved, mlp, progressive
 from gan_ref.seeds import mix_seed
 
 
@@ -35,6 +35,8 @@ def build_generator(config: Config, shape: tuple[int, ...]) -> nn.Module:
             network = improved.ConvGenerator(size, channels, width, latent_dim, decay)
         elif config.network == "face2015":
             network = face2015.Generator(size, channels, width, latent_dim, config.norm_g)
+        elif config.network == "progressive":
+            network = progressive.Generator(size, channels, width, latent_dim)
         else:
             norm, upsample = config.norm_g, config.upsample
             network = dcgan.Generator(size, channels, width, latent_dim, norm, decay, upsample)
@@ -66,6 +68,8 @@ def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int
             network = improved.ConvDiscriminator(shape[0], num_classes, width)
         elif config.network == "face2015":
             network = face2015.Discriminator(shape[1:], shape[0], width, config.norm_d, similar, dropout)
+        elif config.network == "progressive":
+            network = progressive.Discriminator(shape[1:], shape[0], width)
         else:
             network = dcgan.Discriminator(
                 shape[1:], shape[0], width, config.norm_d, config.norm_decay, similar, noise, dropout

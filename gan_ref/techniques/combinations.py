@@ -114,8 +114,9 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "only: leave one out",
     )
     extras = (config.minibatch_discrimination, config.autoencoder, config.d_noise, config.d_dropout)
+    grows = images and config.network == "progressive"
     refuse(
-        classifies and any(extras),
+        (classifies or grows) and any(extras),
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
     )
 
@@ -125,6 +126,14 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     )
 
     # what the networks have
+    refuse(
+        grows and {config.norm_g, config.norm_d} != {"none"},
+        "the progressive networks have the norms of their paper: take --norm none",
+    )
+    refuse(
+        bool(config.growth) and config.network != "progressive",
+        f"{config.network} cannot grow: leave --growth out, or take --network progressive",
+    )
     refuse(
         config.autoencoder and config.minibatch_discrimination,
         "an autoencoder has no score layer for minibatch discrimination, and the pulling-away term of "
