@@ -80,6 +80,8 @@ SEMI = (
     recipes.settings("semi-supervised") | FACES | {"labels_per_class": 3, "penalties": ("GradientPenalty",)}
 )
 
+PROGRESSIVE = recipes.settings("progressive") | FACES
+
 
 @pytest.mark.parametrize(
     ("settings", "outcome"),
@@ -91,6 +93,8 @@ SEMI = (
                   "norm_d": "virtual"}, "trains"),
         (FACES | {"network": "face2015", "norm_d": "none", "width": 8, "penalties": ("R1",),
                   "update": "Unrolled"}, "trains"),  # D's gradient at the reals is exactly zero at first
+        (PROGRESSIVE | {"update": "Unrolled(steps=2)"}, "trains"),  # some weights are in no loss yet
+        (PROGRESSIVE | {"update": "Consensus"}, "trains"),
     ],
 )  # fmt: skip
 def test_combinations_that_once_failed(settings, outcome):
