@@ -43,6 +43,7 @@ class Untrained:
     module: nn.Module
     config: Any
     shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
 
 
 def untrained(image_size: int, width: int = 64) -> Untrained:

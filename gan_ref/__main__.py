@@ -18,7 +18,7 @@ COMMANDS = {
     "evaluate": "metrics of a trained generator, and of real data beside them",
     "compare": "train several recipes with several seeds, and tabulate them",
     "games": "the small games of the convergence theory, as a film and a table",
-    "explore": "a page that runs a generator in a browser",
+    "explore": "a page that runs a generator in a browser, or that shows runs in the plane",
     "export": "a finished generator as one file: ONNX, or a small checkpoint",
     "kernels": "which implementation of the two operators runs here, and why",
 }

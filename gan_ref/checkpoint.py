@@ -22,6 +22,7 @@ from gan_ref.errors import PassingTrouble, UserError
 from gan_ref.files import read_tensors, write_atomically
 from gan_ref.layers import set_reference
 from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.networks.conditional import classes_told
 from gan_ref.networks.size import shapes_only
 from gan_ref.shapes import sides
 from gan_ref.techniques import build
@@ -117,7 +118,7 @@ def load(path: str | Path, fields: Collection[str] = tuple(FIELDS)) -> dict[str,
     ):
         raise UserError(f"{path}: its settings contradict the shape of its samples; the file is damaged")
     with shapes_only():  # a file's settings do not decide how much memory is taken
-        fresh = build_generator(config, tuple(shape)).state_dict()
+        fresh = build_generator(config, tuple(shape), len(state["classes"])).state_dict()
     require_like(state["average"], fresh, "averaged G")
     return state
 
@@ -204,18 +205,20 @@ class LoadedGenerator:
     step: int
     path: Path
     device: torch.device
+    classes: tuple[str, ...] = ()  # those that it can be asked for: after z, see gan_ref/latents/classes.py
 
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> LoadedGenerator:
     """The generator of a checkpoint or run folder. Raises UserError as ``load`` does."""
     state = load(path, DRAWN)
     config, shape = state["config"], tuple(state["shape"])
-    module = build_generator(config, shape)
+    module = build_generator(config, shape, len(state["classes"]))
     module.load_state_dict(state["average"])  # which load has held against this G
     grow_as_saved(module, state)
     module.requires_grad_(False).eval()
     device = torch.device(device)
-    return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device)
+    classes = tuple(state["classes"][: classes_told(config, state["classes"])])
+    return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device, classes)
 
 
 def grow_as_saved(module: nn.Module, state: dict[str, Any]) -> None:
@@ -252,6 +255,8 @@ def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> 
 
 
 def discriminator_of(generator: LoadedGenerator) -> nn.Module | None:
-    """The D that was trained with a loaded G; None where its file holds G alone, as ``demo`` does."""
-    alone = load(generator.path, DRAWN).keys() == set(DRAWN)
+    """The D that was trained with a loaded G; None where its file holds G alone, as ``demo`` does, or where D
+    sees labels, which pictures come without.
+    """
+    alone = load(generator.path, DRAWN).keys() == set(DRAWN) or generator.config.conditional != "none"
     return None if alone else load_discriminator(generator.path, generator.device)

@@ -14,7 +14,10 @@ from gan_ref.devices import DEVICES, HELP
 from gan_ref.errors import UserError
 from gan_ref.shapes import ImageSize, read_image_size
 
-NORMS_OF_D = ("batch", "virtual", "spectral", "weight", "none")
+NORMS_OF_D = ("batch", "virtual", "instance", "spectral", "weight", "none")
+NORMS_OF_G = ("batch", "virtual", "instance", "none")
+CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
+WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
 IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv", "progressive")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
@@ -33,11 +36,13 @@ def _setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     read: Callable[[Any], Any] | None = None,
+    bare: str | None = None,
 ) -> Any:
     """A field with its help text and its values: low ≤ value ≤ high, one of choices, or what ``read`` makes
-    of what is given.
+    of what is given. ``bare`` is what the flag means without a value.
     """
     metadata = {"group": group, "help": help, "low": low, "high": high, "choices": choices, "read": read}
+    metadata["bare"] = bare
     return field(default=default, metadata=metadata)
 
 
@@ -53,7 +58,9 @@ class Config:
     """
 
     data: str = _setting(
-        "first", "faces", "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10"
+        "first",
+        "faces",
+        "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10, stacked-mnist:MNIST",
     )
     recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
     image_size: ImageSize = _setting(
@@ -63,7 +70,7 @@ class Config:
     steps: int = _setting("first", None, "rounds to play", low=1, high=10**9)
     batch_size: int = _setting("first", None, "samples in a batch", low=1, high=2**16)
     flip: bool = _setting("first", False, "mirror half of the images (not for digits or text)")
-    norm_g: str = _setting("first", "batch", "normalisation in G", choices=("batch", "virtual", "none"))
+    norm_g: str = _setting("first", "batch", "normalisation in G", choices=NORMS_OF_G)
     norm_d: str = _setting("first", "batch", "normalisation in D", choices=NORMS_OF_D)
     lr_g: float = _setting("first", 2e-4, "G's learning rate", low=0.0, high=10.0)
     lr_d: float = _setting("first", 2e-4, "D's learning rate", low=0.0, high=10.0)
@@ -78,9 +85,23 @@ class Config:
     d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)
     layers: int = _setting("networks", 3, "hidden layers of the networks for points", low=1, high=16)
     latent_dim: int = _setting("networks", None, "numbers in z", low=1, high=4096)
+    latent: str = _setting("networks", "normal", "what G makes of z", choices=("normal", "uniform"))
+    weights: str = _setting(
+        "networks", "own", "how both networks begin; own: as their paper's", choices=WEIGHTS
+    )
+    weights_scale: float = _setting("networks", 1.0, "a factor of --weights", low=1e-6, high=1e3)
     norm_decay: float = _setting(
         "networks", 0.9, "share of its old statistics that batch norm keeps", low=0, high=1
     )
+    conditional: str = _setting(
+        "networks",
+        "none",
+        "G is told a class, and D judges by projection, guesses it (auxiliary), or sees it (concatenation); "
+        "projection without a word",
+        choices=CONDITIONAL,
+        bare="projection",
+    )
+    label_factor: str = _setting("networks", "", "of faces: one factor as the labels, as hair_style")
     minibatch_discrimination: bool = _setting("networks", False, "let D compare the samples of a batch")
     pack: int = _setting("networks", 1, "samples that D judges together (PacGAN)", low=1, high=64)
     autoencoder: bool = _setting("networks", False, "let D reconstruct: its score is minus the error (EBGAN)")
@@ -101,6 +122,9 @@ class Config:
     update: str = _setting(
         "game", "Alternating", "the order of the steps, and what they differentiate through"
     )
+    mixed_batches: bool = _setting(
+        "game", False, "reals and fakes pass through D, and its batch norm, in one batch"
+    )
     instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
     augment: str = _setting("game", "", "changes of all that D sees, DiffAugment or AdaptiveAugment")
     growth: str = _setting("game", "", "when the progressive networks grow, as in 'Stages(end=0.5)'")
@@ -111,6 +135,9 @@ class Config:
         "game", 0, "labels of each class that D sees; 0: none", low=0, high=10**6
     )
     optimizer: str = _setting("game", "adam", "of both players", choices=("adam", "rmsprop", "sgd"))
+    optimizer_d: str = _setting(
+        "game", None, "of D, if not the same as --optimizer", choices=("adam", "rmsprop", "sgd")
+    )
     beta1: float = _setting("game", 0.5, "Adam's β₁, or SGD's momentum", low=0.0, high=0.9999)
     beta2: float = _setting("game", 0.999, "Adam's β₂, or RMSProp's decay", low=0.0, high=0.99999)
 
@@ -218,9 +245,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options |= {"type": kind, "metavar": {int: "N", float: "X", str: "NAME"}[kind]}
             if setting.metadata["choices"]:
                 options["metavar"] = "|".join(setting.metadata["choices"])
+        if bare := setting.metadata["bare"]:
+            options |= {"nargs": "?", "const": bare}
         groups[setting.metadata["group"]].add_argument(flag(name), **options)
         if name == "norm_d":
-            both = {"choices": ("batch", "virtual", "none"), "metavar": "batch|virtual|none"}
+            both = {"choices": NORMS_OF_G, "metavar": "|".join(NORMS_OF_G)}
             groups["first"].add_argument(
                 "--norm", help="normalisation in both networks", default=argparse.SUPPRESS, **both
             )

@@ -26,16 +26,20 @@ from gan_ref.watch.best import BestCheckpoint
 from gan_ref.watch.film import Film
 from gan_ref.watch.finite import FiniteGuard
 from gan_ref.watch.metrics import measure_coverage, measure_round
+from gan_ref.watch.moments import record_moment
 from gan_ref.watch.pages import draw_sample_page
 from gan_ref.watch.progress import Progress
 from gan_ref.watch.signs import Signs
 
 
 def draw(run: Run) -> Batch:
-    """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I)."""
+    """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I).
+
+    The fakes of a conditional G have the labels of the reals, at the end of z.
+    """
     x, labels = run.data.next()
     z = torch.randn(run.config.batch_size, run.config.latent_dim, generator=run.rng, device=run.device)
-    return Batch(x, labels, distributed.part(z, run.config.pack))
+    return Batch(x, labels, run.with_class(distributed.part(z, run.config.pack), labels))
 
 
 def play_round(run: Run) -> tuple[Turn, Turn]:
@@ -96,7 +100,7 @@ def train(
                 how = f"played from Python: {run.not_recorded}" if run.not_recorded else "recorded"
                 progress.say(f"rounds are {how}")
             if film and game.round == 0:
-                film.add(0, page())
+                film.add(0, page(), record_moment(game, dataset, pictured_z))
 
         stop = 0  # the signal that one of the processes got
         signals = stack.enter_context(collect_signals())
@@ -114,12 +118,12 @@ def train(
                 if dataset.points:
                     values |= measure_coverage(game.g.module, run.average.module, pictured_z, dataset)
                 if held_out and run.d_average and due(config.sample_every):
-                    values["test_error"] = error_rate(run.d_average.module, *held_out)
+                    values["test_error"] = error_rate(run.d_average.module, *held_out, config.batch_size)
                 progress.log(values, d.real_scores, d.fake_output.scores)
                 for line in signs.look(progress.rows[-1]):
                     progress.say(line)
             if film and film.wants(game.round):
-                film.add(game.round, page())
+                film.add(game.round, page(), record_moment(game, dataset, pictured_z))
             if due(config.sample_every):
                 write_png(folder / "samples" / f"{game.round:06}.png", page())
                 progress.draw_curves()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -10,15 +9,17 @@ from torch import Tensor, nn
 
 from gan_ref import checkpoint, cuda_graph, distributed
 from gan_ref.config import OF_NETWORKS, Config, flag
-from gan_ref.data import Batches, Dataset, open_split
+from gan_ref.data import Batches, Dataset, absolute, open_split
 from gan_ref.data.batches import finish
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.data.partly import PartlyLabelled, hold_out
 from gan_ref.devices import choose_device
 from gan_ref.errors import UserError
+from gan_ref.latents.classes import classes_in_turn, with_class
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.layers import measure_statistics, seed_noise, set_reference, synchronise_batch_norm
 from gan_ref.networks import build_discriminator, build_generator
+from gan_ref.networks.conditional import classes_told
 from gan_ref.networks.size import require_memory
 from gan_ref.seeds import mix_seed
 from gan_ref.techniques import build
@@ -29,7 +30,7 @@ from gan_ref.techniques.game import Batch, Game, Player, UpdateRule
 # The settings of a run where no flag or recipe gives them. Those for the CPU were measured on two cores:
 # docs/speed.md.
 EVERYWHERE = {"latent_dim": 100, "log_every": 20, "sample_every": 200, "checkpoint_every": 500}
-ON_CPU = {"image_size": 32, "width": 64, "steps": 4_000, "batch_size": 32}
+ON_CPU = {"image_size": 32, "width": 64, "steps": 4_500, "batch_size": 32}
 ON_GPU = {"image_size": 64, "width": 64, "steps": 50_000, "batch_size": 128}
 IN_PLANE = {"width": 128, "latent_dim": 2, "steps": 15_000, "batch_size": 256}
 IN_PLANE |= {"log_every": 100, "sample_every": 1000, "checkpoint_every": 1000}
@@ -42,6 +43,7 @@ class Run:
 
     def __init__(self, config: Config, dataset: Dataset):
         self.config, self.dataset = config, dataset
+        self.classes = classes_told(config, dataset.classes)
         self.device = torch.device(config.device)
         self.rng = torch.Generator(self.device).manual_seed(mix_seed(config.seed, "training"))
         self.data = open_batches(config, dataset)
@@ -49,8 +51,8 @@ class Run:
         self.average = Average(generator, config.ema)
         self.d_average = Average(discriminator, config.d_ema) if config.labels_per_class else None
         self.game = Game(
-            Player(generator, build_optimizer(config, generator, config.lr_g)),
-            Player(discriminator, build_optimizer(config, discriminator, config.lr_d)),
+            Player(generator, build_optimizer(config, generator, config.lr_g, config.optimizer)),
+            Player(discriminator, build_optimizer(config, discriminator, config.lr_d, config.optimizer_d)),
             build("objectives", config.objective).to(self.device),
             build("balance", config.balance),
             [build("penalties", line).to(self.device) for line in config.penalties],
@@ -64,6 +66,7 @@ class Run:
             averages=[average for average in (self.average, self.d_average) if average],
             bfloat16=config.precision == "bfloat16",
             pack=config.pack,
+            mixed_batches=config.mixed_batches,
         )
         self.game.prepare()
         self.update: UpdateRule = build("updates", config.update)
@@ -76,11 +79,20 @@ class Run:
         config = self.config
         rng = torch.Generator().manual_seed(mix_seed(config.seed, "reference"))
         z = torch.randn(config.batch_size, config.latent_dim, generator=rng)
-        return Batch(self.data.take(config.batch_size)[0], None, z.to(self.device))
+        x, labels = self.data.take(config.batch_size)
+        return Batch(x, labels, self.with_class(z.to(self.device), labels))
 
     def numbered_z(self, count: int) -> Tensor:
-        """z number 0 to count − 1 of the run's seed, (count, latent_dim): those of its sample pages."""
-        return numbered_z(self.config.seed, range(count), self.config.latent_dim).to(self.device)
+        """z number 0 to count − 1 of the run's seed, (count, latent_dim): those of its sample pages.
+
+        A conditional G's have the classes in turn.
+        """
+        z = numbered_z(self.config.seed, range(count), self.config.latent_dim)
+        return with_class(z, classes_in_turn(range(count), self.classes), self.classes).to(self.device)
+
+    def with_class(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """What G is given for z (N, Z): the same, and the labels (N,) if it is conditional."""
+        return with_class(z, labels, self.classes)
 
     def sampling_generator(self) -> nn.Module:
         """The averaged G in eval mode, with the statistics that its norms have at its present weights.
@@ -93,6 +105,7 @@ class Run:
             assert self.game.reference is not None
             rng = torch.Generator().manual_seed(mix_seed(self.config.seed, "statistics"))
             z = torch.randn(STATISTICS, self.config.latent_dim, generator=rng).to(self.device)
+            z = self.with_class(z, self.data.take(STATISTICS)[1] if self.classes else None)
             with distributed.alone():
                 set_reference(self.average.module, self.game.reference.z)
                 measure_statistics(self.average.module, z.split(64))
@@ -146,7 +159,8 @@ class Run:
         except RuntimeError as error:
             raise UserError("the checkpoint's random state is damaged") from error
         reference = state["reference"]
-        self.game.reference = Batch(reference["real"].to(self.device), None, reference["z"].to(self.device))
+        labels = self._reference().labels
+        self.game.reference = Batch(reference["real"].to(self.device), labels, reference["z"].to(self.device))
         self.game.round, self._measured_in = state["step"], -1
 
     def begin_from(self, other: dict[str, Any]) -> None:
@@ -186,8 +200,8 @@ def open_batches(config: Config, dataset: Dataset) -> Batches | PartlyLabelled:
 
 def build_networks(config: Config, dataset: Dataset, rng: torch.Generator) -> tuple[nn.Module, nn.Module]:
     """G and D on the run's device; their noise layers draw from ``rng``."""
-    classes = len(dataset.classes) if config.labels_per_class else 0
-    generator = build_generator(config, dataset.shape).to(config.device)
+    classes = classes_known(config, dataset)
+    generator = build_generator(config, dataset.shape, classes).to(config.device)
     discriminator = build_discriminator(config, dataset.shape, classes).to(config.device)
     for network in (generator, discriminator):
         seed_noise(network, rng)
@@ -196,11 +210,16 @@ def build_networks(config: Config, dataset: Dataset, rng: torch.Generator) -> tu
     return generator, discriminator
 
 
-def build_optimizer(config: Config, module: nn.Module, rate: float) -> torch.optim.Optimizer:
+def classes_known(config: Config, dataset: Dataset) -> int:
+    """How many classes the networks know, whether G is told them or D finds them; 0 if they know none."""
+    return len(dataset.classes) if config.labels_per_class else classes_told(config, dataset.classes)
+
+
+def build_optimizer(config: Config, module: nn.Module, rate: float, name: str) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
-    if config.optimizer == "adam":
+    if name == "adam":
         return torch.optim.Adam(parameters, rate, (config.beta1, config.beta2), fused=True)
-    if config.optimizer == "rmsprop":
+    if name == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, alpha=config.beta2)
     return torch.optim.SGD(parameters, rate, momentum=config.beta1, fused=True)
 
@@ -221,21 +240,27 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
             )
     default = EVERYWHERE | (IN_PLANE if points else ON_GPU if device == "cuda" else ON_CPU)
     chosen: dict[str, Any] = {name: value for name, value in default.items() if getattr(config, name) is None}
-    if not points and os.path.exists(config.data):
-        chosen["data"] = os.path.abspath(config.data)  # so that the run can be resumed from any folder
+    if not points:
+        chosen["data"] = absolute(config.data)
     config = config.replace(device=device, precision=choose_precision(config, device, points), **chosen)
     distributed.share_batches(config.batch_size, config.pack)
     dataset = open_split(config, "train")
     assert dataset is not None
     if config.labels_per_class and open_split(config, "test") is None:
         dataset, _ = hold_out(dataset)
+    if config.conditional != "none" and (dataset.labels is None or len(dataset.classes) < 2):
+        found = "no labels" if dataset.labels is None else "only one class"
+        raise UserError(
+            f"--conditional {config.conditional}: {dataset.name} has {found}; put images in class folders"
+        )
     if config.flip and not dataset.flip:
         raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
     channels = None if points else dataset.shape[0]
     threads = config.threads or min(torch.get_num_threads(), 256)  # the data, now open, took all cores
     config = config.replace(channels=channels, d_width=config.d_width or config.width, threads=threads)
+    config = config.replace(optimizer_d=config.optimizer_d or config.optimizer)
     refuse_contradictions(config, dataset.shape)
-    require_memory(config, dataset.shape, len(dataset.classes) if config.labels_per_class else 0)
+    require_memory(config, dataset.shape, classes_known(config, dataset))
     return config, dataset
 
 
@@ -288,10 +313,16 @@ def test_images(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def error_rate(discriminator: nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
-    """The share of images uint8 (N, H, W, C) whose largest class logit is not their label's, in eval mode."""
+def error_rate(discriminator: nn.Module, images: Tensor, labels: Tensor, batch: int) -> float:
+    """The share of images uint8 (N, H, W, C) whose largest class logit is not their label's, in eval mode.
+
+    With minibatch discrimination a logit depends on the batch, so all batches are as in training: shuffled,
+    and of ``batch`` images, the last one filled up with some of the first.
+    """
     wrong = torch.zeros((), device=images.device)
-    for part, truth in zip(images.split(batch), labels.split(batch)):
-        x, _ = finish(part, None, None)
-        wrong += (discriminator(x).logits.argmax(1) != truth).sum()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).to(images.device)
+    for part in order.split(batch):
+        filled = torch.cat([part, order[: batch - len(part)]])
+        x, _ = finish(images[filled], None, None)
+        wrong += (discriminator(x).logits.argmax(1)[: len(part)] != labels[part]).sum()
     return float(wrong) / len(images)

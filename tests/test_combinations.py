@@ -19,13 +19,14 @@ from gan_ref.techniques import choices
 
 CHOICES = {
     "network": ["dcgan", "face2015", "improved-dense", "improved-conv", "progressive"],
-    "norm_g": ["batch", "virtual", "none"],
-    "norm_d": ["batch", "virtual", "spectral", "weight", "none"],
-    "objective": sorted(choices("objectives")),
+    "norm_g": ["batch", "virtual", "instance", "none"],
+    "norm_d": ["batch", "virtual", "instance", "spectral", "weight", "none"],
+    "objective": [*sorted(choices("objectives")), "NonSaturating(spread=0.2, flip=0.1, g_label=0.9)"],
     "update": sorted(set(choices("updates")) - {"Unrolled"}) + ["Unrolled(steps=2)"],
     "balance": ["Fixed", "Fixed(d_steps=2, g_steps=2)", "CriticWarmUp(warm_steps=2)", "Margin", "Dynamic"],
     "instance_noise": ["", "InstanceNoise"],
     "minibatch_discrimination": [False, True],
+    "mixed_batches": [False, True],
     "autoencoder": [False, False, True],
     "d_noise": [0.0, 0.1],
     "d_dropout": [0.0, 0.2],
@@ -35,7 +36,12 @@ CHOICES = {
         ("Cosine(of='beta2')", "Ramp(of='R1.weight')"),
     ],
     "growth": ["", "Stages", "Stages(rounds=4)"],
+    "latent": ["normal", "uniform"],
+    "weights": ["own", "normal", "xavier", "he", "orthogonal", "uniform"],
+    "conditional": ["none", "projection", "auxiliary", "concatenation"],
+    "label_factor": ["", "hair_style"],
     "optimizer": ["adam", "rmsprop", "sgd"],
+    "optimizer_d": [None, "adam", "rmsprop", "sgd"],
 }
 
 

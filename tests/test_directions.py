@@ -30,7 +30,9 @@ def known(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def generator_of(module: nn.Module, latent_dim: int) -> SimpleNamespace:
     config = SimpleNamespace(latent_dim=latent_dim, data="faces", seed=0)
-    return SimpleNamespace(module=module.requires_grad_(False).eval(), config=config, shape=(3, 16, 16))
+    return SimpleNamespace(
+        module=module.requires_grad_(False).eval(), config=config, shape=(3, 16, 16), classes=()
+    )
 
 
 def along(a: Tensor, b: Tensor) -> Tensor:
@@ -119,6 +121,6 @@ def test_factors_need_labels(tmp_path, images):
     generator = discs()
     generator.config.data = "ring8"
     generator.config.image_size = generator.config.channels = generator.config.threads = None
-    generator.config.follow_links = False
+    generator.config.follow_links, generator.config.label_factor = False, ""
     with pytest.raises(UserError, match="images with labels"):
         factor_table(generator, ["direction 0"], torch.eye(100)[:1], 0, (-3, 3))

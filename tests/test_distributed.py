@@ -42,12 +42,13 @@ GAMES = {name: recipe.settings for name, recipe in recipes.RECIPES.items() if na
     "whoever moves depends on the errors": {"balance": "Dynamic(low=0.5, high=0.6)"},
     "packs of two": {"pack": 2, "augment": "AdaptiveAugment(target=-1.0, images=100)", "norm_d": "none",
                      "penalties": ("R1(weight=0.1)", "GradientPenalty")},
+    "reals and fakes in one batch": {"mixed_batches": True, "d_dropout": 0.2},
     "points, and noise in D": {"data": "grid25", "d_noise": 0.1},
     "both gradients at the same point": {"update": "Simultaneous", "minibatch_discrimination": True},
 }  # fmt: skip
 
 
-STEEP = {"semi-supervised-conv", "a gradient of gradients through similarities"}
+STEEP = {"semi-supervised-conv", "semi-supervised-minibatch", "a gradient of gradients through similarities"}
 SLOW = {"lr_d": 1e-4, "lr_g": 1e-4}  # for the steep ones, whose rounding errors would grow otherwise
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
 import pytest
 import torch
-from toys import Linear, batches, normal, play, play_round
+from runs import run_of
+from toys import Linear, batches, normal, play, play_round, seeded
 
+from gan_ref import loop
 from gan_ref.networks.output import Output
 from gan_ref.techniques import objectives
 from gan_ref.techniques.updates import Alternating
@@ -63,6 +66,33 @@ def test_label_smoothing_moves_the_optimum_to_the_label():
     loss = objectives.NonSaturating(real_label=0.9).d_loss(best, outputs(0.0))
     (gradient,) = torch.autograd.grad(loss, best.scores)
     assert gradient.item() == pytest.approx(0, abs=1e-15)
+
+
+def test_gs_target_below_1_is_where_it_stops():
+    at = outputs(math.log(0.375 / 0.625))
+    loss = objectives.NonSaturating(g_label=0.375).g_loss(None, at)
+    assert torch.autograd.grad(loss, at.scores)[0].item() == pytest.approx(0, abs=1e-15)
+
+
+def test_flipped_labels_make_d_as_unsure_as_they_are_wrong():
+    """Of labels of which a share p is exchanged, σ(s) = 1 − p is the best that D can say of reals."""
+    objective, n = objectives.NonSaturating(flip=0.2), 40_000
+    objective.rng = seeded(3)
+    best = outputs(*[math.log(0.8 / 0.2)] * n)
+    loss = objective.d_loss(best, outputs(*[-math.log(0.8 / 0.2)] * n))
+    (gradient,) = torch.autograd.grad(loss, best.scores)
+    assert abs(gradient.sum().item()) < 4 * math.sqrt(0.2 * 0.8 / n)  # standard errors
+    targets = 1 / (1 + math.exp(-math.log(4))) - n * gradient
+    assert sorted(targets.round(decimals=6).unique().abs().tolist()) == [0, 1]
+
+
+def test_spread_labels_stay_between_0_and_1_on_their_own_side():
+    objective = objectives.NonSaturating(real_label=0.9, spread=0.3)
+    objective.rng = seeded(1)
+    reals, fakes = objective.target(torch.zeros(9000), 0.9), objective.target(torch.zeros(9000), 0.0)
+    for targets, low, high in ((reals, 0.6, 0.9), (fakes, 0.0, 0.3)):
+        assert low <= targets.min() < low + 0.01 and high - 0.01 < targets.max() <= high
+        assert targets.mean().item() == pytest.approx((low + high) / 2, abs=0.005)
 
 
 def test_least_squares():
@@ -184,3 +214,12 @@ def test_fishers_multiplier_travels_with_a_state_dict():
     other = objectives.Fisher(rho=0.5).double()
     other.load_state_dict(game.objective.state_dict())
     assert other.multiplier == game.objective.multiplier != 0
+
+
+def test_a_resumed_run_draws_the_same_labels():
+    flipped = {"objective": "NonSaturating(flip=0.2, spread=0.1)"}
+    straight, resumed = run_of("dcgan", "grid25", **flipped), run_of("dcgan", "grid25", **flipped)
+    loop.play_round(straight)
+    resumed.load_state_dict(copy.deepcopy(straight.state_dict()))
+    losses = [[float(turn.loss.detach()) for turn in loop.play_round(run)] for run in (straight, resumed)]
+    assert losses[0] == losses[1]

@@ -56,8 +56,10 @@ class HostGenerator(torch.Generator):
 def elsewhere(monkeypatch):
     """Runs on the device "meta", which has no mixed precision, no fused optimizers and no memory to fill."""
 
-    def sgd(config, module, rate):
-        return torch.optim.SGD([p for p in module.parameters() if p.requires_grad], rate)
+    def sgd(config, module, rate, name):
+        optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], rate)
+        optimizer.param_groups[0]["betas"] = (config.beta1, config.beta2)  # which a schedule may change
+        return optimizer
 
     monkeypatch.setattr(torch, "Generator", HostGenerator)
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: nullcontext())

@@ -20,7 +20,7 @@ from gan_ref.errors import UserError
 from gan_ref.latents.samples import draw_samples
 from gan_ref.layers import EqualisedConv2d, EqualisedLinear, MinibatchDeviation, PixelNorm
 from gan_ref.loop import play_round
-from gan_ref.networks.progressive import Discriminator, Generator, enlarge, fade, shrink
+from gan_ref.networks.progressive import Discriminator, Generator, enlarge, fade, growing, shrink
 from gan_ref.techniques import build
 from gan_ref.techniques.penalties import Drift
 from gan_ref.watch.pages import draw_sample_page
@@ -214,6 +214,16 @@ def test_a_run_that_stops_in_the_middle_of_a_fade_goes_on_to_the_bit():
     assert same(straight.state_dict(), resumed.state_dict())
 
 
+@pytest.mark.parametrize("told", ["projection", "concatenation"])
+def test_networks_within_others_grow_too(told):
+    run = run_of("progressive", "faces", conditional=told, latent="uniform")
+    run.game.round = 5  # in which the networks fade from 4×4 to 8×8
+    d, _ = play_round(run)
+    parts = growing([run.game.g.module, run.game.d.module, run.average.module])
+    assert [part.level for part in parts] == pytest.approx([1 / 3] * 3)
+    assert near(d.real, enlarge(shrink(d.real, 2))) and near(d.fake, enlarge(shrink(d.fake, 2)))
+
+
 def test_a_graph_of_it_is_refused_with_the_reason():
     assert reason_on_a_gpu(run_of("progressive", "faces")) == "Stages fades in blocks of the networks"
     assert reason_on_a_gpu(run_of("progressive", "faces", growth="")) == ""
@@ -224,6 +234,7 @@ def test_a_graph_of_it_is_refused_with_the_reason():
     [
         ({"norm_d": "spectral"}, "--norm none"),
         ({"norm_g": "batch"}, "--norm none"),
+        ({"weights": "normal"}, "--weights"),
         ({"network": "dcgan"}, "dcgan cannot grow"),
         ({"minibatch_discrimination": True}, "whole batch"),
         ({"d_dropout": 0.1}, "own D"),

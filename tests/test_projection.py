@@ -44,7 +44,7 @@ class Blind(nn.Module):
 
 def generator_of(module: nn.Module, latent_dim: int, shape: tuple[int, ...]) -> SimpleNamespace:
     config = SimpleNamespace(latent_dim=latent_dim, data="faces", seed=3)
-    return SimpleNamespace(module=module.requires_grad_(False).eval(), config=config, shape=shape)
+    return SimpleNamespace(module=module.requires_grad_(False).eval(), config=config, shape=shape, classes=())
 
 
 def small_gan() -> tuple[SimpleNamespace, nn.Module]:

@@ -38,6 +38,7 @@ class Published(NamedTuple):
 
 FACE_2015 = {"optimizer": RMSPROP, "lr": (1e-3, 1e-3), "decay": (0.9,)}
 FACE_2015 |= {"g_layers": (nn.Upsample, nn.BatchNorm2d)}
+WARM_UP_AND_DECAY = "Ramp Exponential"
 POOLED = (nn.MaxPool2d, layers.SpatialDropout, layers.Dropout)
 DENSE = (layers.WeightNormLinear, layers.GaussianNoise)
 VIRTUAL = (layers.VirtualBatchNorm2d,)
@@ -48,9 +49,13 @@ ALL = (nn.BatchNorm2d, *VIRTUAL, layers.WeightNormConv2d, layers.SpectralNorm, l
 PAPERS = {
     "baseline": Published("Hinge", ADAM, (8e-4, 8e-4), (0.0, 0.9), "DG", (layers.SpectralNorm,)),
     "dcgan": Published(),
-    "face-2015-bn": Published(**FACE_2015, d_layers=(*POOLED, nn.BatchNorm2d)),
-    "face-2015-margin": Published("NonSaturating Margin", **FACE_2015, steps="", d_layers=POOLED),
-    "face-2015-l2": Published("NonSaturating AdaptiveL2", **FACE_2015, d_layers=POOLED),
+    "face-2015-bn": Published(
+        f"NonSaturating {WARM_UP_AND_DECAY}", **FACE_2015, d_layers=(*POOLED, nn.BatchNorm2d)
+    ),
+    "face-2015-margin": Published(
+        f"NonSaturating Margin {WARM_UP_AND_DECAY}", **FACE_2015, steps="", d_layers=POOLED
+    ),
+    "face-2015-l2": Published(f"NonSaturating AdaptiveL2 {WARM_UP_AND_DECAY}", **FACE_2015, d_layers=POOLED),
     "feature-matching": Published(
         "FeatureMatching", lr=(3e-4, 3e-4), d_layers=(layers.WeightNormConv2d, layers.SpatialDropout)
     ),
@@ -88,6 +93,17 @@ PAPERS = {
     ),
     "local-stability": Published("NonSaturating LocalStability", lr=(1e-4, 1e-4)),
     "instance-noise": Published("NonSaturating InstanceNoise"),
+    "projection": Published(
+        "Hinge",
+        ADAM,
+        (8e-4, 8e-4),
+        (0.0, 0.9),
+        "DG",
+        (layers.SpectralNorm,),
+        (nn.BatchNorm2d, layers.ConditionalBatchNorm2d),
+    ),
+    "acgan": Published("NonSaturating AuxiliaryClassifier", d_layers=(nn.BatchNorm2d, layers.SpatialDropout)),
+    "cgan": Published(),
     "semi-supervised": Published(
         "SemiSupervised", lr=(1e-3, 3e-4), d_layers=DENSE, g_layers=(nn.BatchNorm1d,)
     ),
@@ -95,6 +111,17 @@ PAPERS = {
         "SemiSupervised",
         lr=(3e-4, 3e-4),
         d_layers=(layers.WeightNormConv2d, layers.WeightNormLinear, layers.Dropout),
+    ),
+    "semi-supervised-minibatch": Published(
+        "SemiSupervisedMinimax",
+        lr=(3e-4, 3e-4),
+        steps="DGGG",
+        d_layers=(
+            layers.WeightNormConv2d,
+            layers.WeightNormLinear,
+            layers.GaussianNoise,
+            layers.MinibatchDiscrimination,
+        ),
     ),
 }
 

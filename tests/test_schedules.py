@@ -9,6 +9,7 @@ import torch
 from runs import run_of
 from toys import same
 
+from gan_ref import recipes
 from gan_ref.errors import UserError
 from gan_ref.loop import play_round
 from gan_ref.techniques import build
@@ -30,11 +31,27 @@ LIKE_R3GAN |= {"penalties": ("R1(weight=0.05)",)}
         (WARM_UP, 0, 0), (WARM_UP, 5, 0.5), (WARM_UP, 10, 1), (WARM_UP, 90, 1),
         ("Cosine(last=0.25)", 0, 1), ("Cosine(last=0.25)", 50, 0.625), ("Cosine(last=0.25)", 100, 0.25),
         ("Cosine", 25, (1 + math.cos(math.pi / 4)) / 2),
+        ("Exponential(last=0.01)", 0, 1), ("Exponential(last=0.01)", 50, 0.1), ("Exponential", 200, 0.01),
         ("Ramp(rounds=20)", 5, 0.75), ("Ramp(rounds=20)", 20, 0), ("Ramp(rounds=20)", 100, 0),
     ],
 )  # fmt: skip
 def test_the_factor_is_a_function_of_the_round(line, round, factor):
     assert build("schedules", line)(round, 100) == pytest.approx(factor, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["face-2015-bn", "face-2015-margin", "face-2015-l2"])
+def test_the_face_gan_warms_up_and_falls_by_one_percent_an_epoch(name):
+    """rmsprop in the authors' code: lr/50 for 10 steps, lr/5 until the 30th; lr·0.99^epoch, at least 1e-6."""
+    lines = [build("schedules", line) for line in recipes.settings(name)["schedules"]]
+
+    def rate(round: int) -> float:
+        return 1e-3 * math.prod(line(round, 1000) for line in lines)
+
+    epoch = math.ceil(13_000 / 64)  # their 13,000 training images, 64 reals in a round
+    steps = {0: 1 / 50, 9: 1 / 50, 10: 1 / 5, 29: 1 / 5, 30: 1}
+    for round in (*steps, 1000, 20_000, 100_000):
+        assert rate(round) == pytest.approx(1e-3 * steps.get(round, 1) * 0.99 ** (round / epoch), rel=0.01)
+    assert rate(200_000) == pytest.approx(1e-6)
 
 
 def now(run) -> dict[str, float]:
@@ -115,7 +132,8 @@ def test_a_resumed_run_has_the_scheduled_values():
         ({"schedules": ("Cosine(of='beta2', last=1.1)",)}, "--beta2 0.999 .* below 1"),
         ({"schedules": ("Ramp(start=0.5, end=0.5)",)}, "start < end"),
         ({"schedules": ("Ramp(last=-1.0)",)}, "at least 0"),
-        ({"schedules": ("Linear",)}, "Cosine, Ramp"),
+        ({"schedules": ("Exponential(last=0.0)",)}, "above 0"),
+        ({"schedules": ("Linear",)}, "Cosine, Exponential, Ramp"),
     ],
 )
 def test_a_schedule_of_nothing_is_refused(settings, why):

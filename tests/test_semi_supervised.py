@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import Linear, normal, play
+from toys import Linear, Spy, normal, play
 
 from gan_ref.commands import evaluate
 from gan_ref.commands.train import main
@@ -17,7 +17,8 @@ from gan_ref.data.partly import PartlyLabelled, choose_labelled, hold_out
 from gan_ref.errors import UserError
 from gan_ref.networks import improved
 from gan_ref.networks.output import Output
-from gan_ref.techniques.objectives import SemiSupervised
+from gan_ref.run import error_rate
+from gan_ref.techniques.objectives import SemiSupervised, SemiSupervisedMinimax
 
 
 def marked(count: int = 60, classes: int = 3) -> Dataset:
@@ -64,6 +65,38 @@ def test_g_matches_the_features_of_the_unlabelled_samples(separate):
     unlabelled, labelled, fake = normal(6, 2), normal(3, 2, seed=1), normal(6, 2, seed=2)
     expected = (unlabelled.mean(0) - fake.mean(0)).square().sum()
     assert torch.allclose(game.g_loss(torch.cat([unlabelled, labelled]), fake).loss, expected)
+
+
+def test_the_minimax_g_minimises_the_log_of_being_called_fake():
+    """Of K + 1 classes, log p(fake | G(z)), with its gradient (Goodfellow et al. 2014, eq. 1)."""
+    logits = torch.randn(5, 4, dtype=torch.float64)
+    fake = torch.cat([logits, torch.zeros(5, 1)], dim=1).log_softmax(dim=1)[:, -1]
+    assert torch.allclose(SemiSupervisedMinimax().g_loss(None, output(logits)), fake.mean())
+
+
+def test_a_sample_is_compared_with_as_many_others_whether_it_is_labelled_or_not():
+    """x_lab, x_unl and G(z) pass through D one after the other, as in the authors' code."""
+    critic = Spy(1.0, -2.0)
+    game = play(critic, objective=SemiSupervisedMinimax())
+    unlabelled, labelled, fake = normal(3, 2), normal(3, 2, seed=1), normal(3, 2, seed=2)
+    real, generated = game._discriminate_both(torch.cat([unlabelled, labelled]), fake, None, None)
+    assert all(seen.equal(x) for seen, x in zip(critic.seen, (unlabelled, labelled, fake)))
+    assert real.scores.equal(Linear(1.0, -2.0)(torch.cat([unlabelled, labelled])).scores)
+    assert len(critic.seen) == 3 and len(generated.scores) == 3
+
+
+def test_the_test_error_is_of_batches_like_those_of_training():
+    sizes = []
+
+    class Compares(torch.nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            return output(F.one_hot((x[:, 0, 0, 0] > 0).long(), 2).double())
+
+    images = torch.arange(0, 250, 10, dtype=torch.uint8).view(25, 1, 1, 1)
+    labels = (images.flatten() > 127).long()
+    assert error_rate(Compares(), images, labels, 10) == 0 and sizes == [10, 10, 10]
+    assert error_rate(Compares(), images, 1 - labels, 10) == 1
 
 
 def test_labels_are_drawn_by_class_and_seed():

@@ -40,7 +40,7 @@ def made_plain(run: Run) -> Run:
 
         player.differentiate = differentiate
     call, generate, draw = game._call_d, game.generate, run.data.next
-    game._call_d = lambda x, parameters: call(x.contiguous(), parameters)
+    game._call_d = lambda x, *others: call(x.contiguous(), *others)
     run.data.next = lambda: tuple(None if x is None else x.contiguous() for x in draw())
     game.generate = lambda z: generate(z).contiguous()
     return run

@@ -118,7 +118,7 @@ class Recorded(updates.Unrolled):
 
     def gradient(self, game, real: Tensor, z: Tensor) -> list[Tensor]:
         fake = game.generate(z)
-        turn = game.g_loss(real, fake, self.look_ahead(game, real, fake, None))
+        turn = game.g_loss(real, fake, None, self.look_ahead(game, real, fake, None))
         return [*torch.autograd.grad(turn.loss, game.g.parameters)]
 
 
@@ -194,7 +194,7 @@ def test_unrolling_leaves_d_bit_identical_up_to_its_own_step(optimizer, critic):
     before = [value.clone() for value in of(unrolled)]
     fake = unrolled.generate(z)
     ahead = updates.Unrolled(4).look_ahead(unrolled, real, fake, None)
-    unrolled.g_loss(real, fake, ahead).loss.backward(inputs=unrolled.g.parameters)
+    unrolled.g_loss(real, fake, None, ahead).loss.backward(inputs=unrolled.g.parameters)
     assert all(torch.equal(a, b) for a, b in zip(before, of(unrolled), strict=True))
 
     # a whole round moves D as the simultaneous update does

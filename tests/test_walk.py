@@ -49,14 +49,14 @@ def discs(channels: int = 3, height: int = 16, width: int = 16) -> SimpleNamespa
     """What `checkpoint.load_generator` returns, as far as a walk looks at it."""
     config = SimpleNamespace(data="faces", latent_dim=Z, seed=3)
     shape = channels, height, width
-    return SimpleNamespace(config=config, module=Disc(*shape), shape=shape)
+    return SimpleNamespace(config=config, module=Disc(*shape), shape=shape, classes=())
 
 
 def points() -> SimpleNamespace:
     module = nn.Linear(Z, 2, bias=False)
     nn.init.constant_(module.weight, 0.1)
     config = SimpleNamespace(data="ring8", latent_dim=Z, seed=3)
-    return SimpleNamespace(config=config, module=module, shape=(2,))
+    return SimpleNamespace(config=config, module=module, shape=(2,), classes=())
 
 
 def axes(path: str, *dimensions: int, latent_dim: int = Z) -> Tensor | None:

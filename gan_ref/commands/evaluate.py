@@ -11,15 +11,17 @@ import numpy as np
 
 from gan_ref.checkpoint import DEMO, LoadedGenerator, discriminator_of, load_discriminator, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file, require_range
-from gan_ref.data import open_dataset
+from gan_ref.data import by_factor, open_dataset
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
+from gan_ref.evaluation import classes
 from gan_ref.evaluation.inception import load_inception
 from gan_ref.evaluation.metrics import FEWEST, SampleMetrics
 from gan_ref.evaluation.recovery import measure_recovery, recovery_text
 from gan_ref.evaluation.report import draw_report, make_report, text
 from gan_ref.files import write_atomically
+from gan_ref.latents.classes import labels_like
 from gan_ref.latents.samples import draw_samples
 from gan_ref.run import error_rate, test_images
 
@@ -39,12 +41,15 @@ def evaluate(
 
     The data is what the generator was trained on unless given. There are at most as many samples as real ones
     to compare with. ``inception`` is a file of weights, or "" for the one in torch's cache.
-    With ``pixels`` no classifier of the labels is trained: see SampleMetrics. ``projection`` is how many
-    images of each kind are projected: see evaluation/recovery.py.
+    A conditional generator is asked for classes as often as the data has them. Whether it draws them is in
+    the report under "asked". With ``pixels`` no classifier of the labels is trained: see SampleMetrics.
+    ``projection`` is how many images of each kind are projected: see evaluation/recovery.py.
     """
     config = generator.config
     if projection and config.data in MIXTURES:
         raise UserError("--projection is for images, and this generator makes points")
+    if projection and generator.classes:
+        raise UserError("--projection is for generators without classes; gan-ref project takes one --class")
     source = data or config.data
     if (source in MIXTURES) != (config.data in MIXTURES):
         raise UserError(f"--data {source}: G was trained on {config.data}; points and images do not compare")
@@ -55,8 +60,14 @@ def evaluate(
         for split in ("train", "test")
     )
     assert train is not None
+    if config.label_factor and data is None:
+        train, test = (x and by_factor(x, config.label_factor) for x in (train, test))
+        assert train is not None
     metrics = SampleMetrics(train, test, count, 0, generator.device, network, pixels)
-    samples = draw_samples(generator, metrics.count, seed)
+    asked = None
+    if generator.classes and generator.classes == train.classes and train.labels is not None:
+        asked = labels_like(train.labels, metrics.count, seed).numpy()
+    samples = draw_samples(generator, metrics.count, seed, asked)
     report = {
         "checkpoint": str(generator.path),
         "step": generator.step,
@@ -64,10 +75,13 @@ def evaluate(
         "seed": seed,
         **make_report(metrics, samples),
     }
+    if asked is not None and (metrics.classifier or train.points):
+        report["asked"] = classes.score_classes(metrics, samples, asked)
     if config.labels_per_class:
         discriminator = load_discriminator(generator.path, generator.device)
         report["labels_per_class"] = config.labels_per_class
-        report["test_error"] = error_rate(discriminator, *test_images(config, generator.device))
+        images = test_images(config, generator.device)
+        report["test_error"] = error_rate(discriminator, *images, config.batch_size)
     if projection:
         judge = discriminator_of(generator)
         report["projection"] = measure_recovery(generator, judge, metrics, samples, projection)
@@ -108,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with write_atomically(out.with_suffix(".png")) as part:
         figure.savefig(part, dpi=110)
     print(text(report))
+    if "asked" in report:
+        print(classes.text(report["asked"]))
     if "test_error" in report:
         taught = f"taught by {report['labels_per_class']} labels each"
         print(f"test error of D's classes, {taught}: {report['test_error']:.2%}")

@@ -1,25 +1,32 @@
-"""The command ``explore RUN --out page.html``: a page that runs the generator in a browser."""
+"""The command ``explore RUN --out page.html``: a page that runs the generator in a browser. For runs in the
+plane it is the laboratory, which shows their training.
+"""
 
 from __future__ import annotations
 
 import http.server
 import webbrowser
 from collections.abc import Sequence
+from pathlib import Path
 
-from gan_ref.checkpoint import load_generator
+from gan_ref.checkpoint import LoadedGenerator, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file
-from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data.mixtures import MIXTURES, mixture
 from gan_ref.errors import UserError
+from gan_ref.explore.laboratory import Training, make_laboratory
 from gan_ref.explore.page import make_page
 from gan_ref.files import write_atomically
+from gan_ref.latents.classes import of_class
+from gan_ref.watch.moments import SPAN, read_moments
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    description = "Make one HTML file that runs a trained generator in a browser."
+    description = "Make one HTML file: of a run of images a page that runs its generator in a browser, "
+    description += "of one to four runs in the plane a page that shows their training."
     parser = Parser(prog="gan-ref explore", description=description)
     add = parser.add_argument
-    add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
+    add("runs", nargs="+", metavar="RUN", help="a run folder, a checkpoint or demo; in the plane up to four")
     add("--out", metavar="FILE", help="the page to write: page.html")
     add(
         "--serve", action="store_true", help="open the page from a small server on this machine, until Ctrl-C"
@@ -29,14 +36,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="DIR",
         help="embed the copy of onnxruntime-web 1.30.0 in DIR: no network is needed",
     )
+    add(
+        "--class",
+        dest="label",
+        metavar="NAME",
+        help="the class that a conditional G draws [its first]",
+    )
     given = parser.parse_args(argv)
     if not (given.out or given.serve):
         raise UserError("nothing to do: give --out page.html, or --serve, or both")
     out = output_file(given.out, (".html",)) if given.out else None
-    generator = load_generator(given.checkpoint)
-    if generator.config.data in MIXTURES:
-        raise UserError(f"{given.checkpoint} is a run in the plane, and explore is for images")
-    page = make_page(generator, given.checkpoint, given.offline)
+    generators = [load_generator(run) for run in given.runs]
+    in_plane = {generator.config.data in MIXTURES for generator in generators}
+    if in_plane == {True}:
+        page = make_laboratory([training(*pair) for pair in zip(given.runs, generators)])
+    elif len(generators) == 1:
+        page = make_page(of_class(generators[0], given.label), given.runs[0], given.offline)
+    else:
+        raise UserError("a page holds one run of images, or up to four runs in the plane")
     if out:
         with write_atomically(out) as part:
             part.write_text(page, encoding="utf-8")
@@ -47,6 +64,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{address} has the page until Ctrl-C", flush=True)
             webbrowser.open(address)
             server.serve_forever()
+
+
+def training(run: str, generator: LoadedGenerator) -> Training:
+    """What a run in the plane has recorded of itself."""
+    rounds, moments = read_moments(generator.path.parent)
+    name = Path(run).resolve().name
+    dataset = mixture(generator.config.data, 0, points=5000)
+    return Training(name, generator.config, dataset, rounds, moments, SPAN)
 
 
 def serve(page: str) -> http.server.HTTPServer:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gan_ref import checkpoint
 from gan_ref.commands.command_line import Parser, command, output_file
 from gan_ref.files import write_atomically
+from gan_ref.latents.classes import of_class
 
 
 @command
@@ -16,6 +17,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--out", required=True, metavar="FILE", help="g.onnx, or g.pt, which is a checkpoint that only draws")
+    add(
+        "--class",
+        dest="label",
+        metavar="NAME",
+        help="the class that a conditional G draws [its first]",
+    )
     given = parser.parse_args(argv)
     out = output_file(given.out, (".onnx", ".pt"))
 
@@ -25,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         from gan_ref.explore.onnx_model import to_onnx
 
-        generator = checkpoint.load_generator(given.checkpoint)
+        generator = of_class(checkpoint.load_generator(given.checkpoint), given.label)
         model = to_onnx(generator)
         with write_atomically(out) as part:
             part.write_bytes(model)

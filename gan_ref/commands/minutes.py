@@ -24,6 +24,7 @@ from gan_ref.run import Run, use_fast_arithmetic
 from gan_ref.techniques.game import Turn
 from gan_ref.watch.best import BestCheckpoint
 from gan_ref.watch.metrics import measure_round
+from gan_ref.watch.moments import record_moment
 from gan_ref.watch.pages import draw_sample_page
 from gan_ref.watch.progress import DRAWN_EVERY, Progress
 
@@ -83,7 +84,9 @@ def _seconds(measured: float, config: Config, dataset: Dataset) -> tuple[float, 
         if config.score_every:
             best = BestCheckpoint(config, dataset, run.device, folder, progress)
             each += _time(lambda: best.measure(run.sampling_generator())) / config.score_every
-        once = FILM * page if dataset.points else 0.0
+        once = 0.0
+        if dataset.points:
+            once = FILM * (page + _time(lambda: record_moment(run.game, dataset, z)))
         if config.walk:
             generator = checkpoint.load_generator(folder)
             movie = _time(lambda: walk.render(generator, folder / "walk.gif", frames=TIMED))

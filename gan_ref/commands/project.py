@@ -17,6 +17,7 @@ from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError, printable
 from gan_ref.files import read_untrusted
+from gan_ref.latents.classes import of_class
 from gan_ref.latents.numbers import save_z
 from gan_ref.latents.projection import Projection, project
 from gan_ref.pictures import pages
@@ -65,6 +66,12 @@ def arguments() -> Parser:
     add(
         "--out", required=True, metavar="FILE", help="a .npy of z, for walk --z; a page .png is put beside it"
     )
+    add(
+        "--class",
+        dest="label",
+        metavar="NAME",
+        help="the class that a conditional G draws [its first]",
+    )
     add("--starts", type=int, metavar="N", help="random z that the search begins at, the nearest of 256 [4]")
     add("--steps", type=int, metavar="N", help="steps of Adam from each [200]")
     add("--scale", type=int, default=2, metavar="K", help="enlarge the page's pixels to KxK equal ones [2]")
@@ -78,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out, scale, files = output_file(given.pop("out"), (".npy",)), given.pop("scale"), given.pop("files")
     require_range("--scale", scale, 1, 64)
     generator = load_generator(given.pop("checkpoint"), choose_device(given.pop("device")))
+    generator = of_class(generator, given.pop("label", None))
     pictures, found = project_files(generator, files, **given)
     save_z(out, found.z)
     pages.write_png(out.with_suffix(".png"), draw_page(pictures, found, scale))

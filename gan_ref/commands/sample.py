@@ -22,6 +22,7 @@ from gan_ref.commands.command_line import (
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
+from gan_ref.latents.classes import find_class, require_classes
 from gan_ref.latents.numbers import numbered_z, save_z
 from gan_ref.latents.samples import FinishedGenerator, draw_samples, iterate_samples
 from gan_ref.pictures import pages, plane
@@ -40,13 +41,15 @@ def write(
     columns: int | None = None,
     scale: int = 1,
     numbers: bool = False,
+    label: str | None = None,
     save_z_to: str | os.PathLike[str] | None = None,
 ) -> str:
     """Write samples of a seed as the page ``out``, as files ``each``/NNNNNN.png, as latents, or as all three.
 
     They are number 0 to count − 1, 64 unless given, or those in ``only``. Without a seed it is the run's own,
-    so that the page shows what the pages of its training show. Points are drawn in one picture. Returns a
-    line for each thing written. Raises UserError for values that make none.
+    so that the page shows what the pages of its training show. Points are drawn in one picture. With a class
+    as ``label`` all samples are of it, and with "each" every class has a row of them, 8 unless given. Returns
+    a line for each thing written. Raises UserError for values that make none.
     """
     points = generator.config.data in MIXTURES
     side = (plane.SCATTER if points else max(generator.shape[1:])) * scale
@@ -56,11 +59,15 @@ def write(
     if only and count is not None:
         raise UserError("--only says which samples and so how many: leave out --count")
     require_numbers("--only", only)
-    chosen = only or range(64 if count is None else count)
-    count = len(chosen)
+    each_class = label == "each"
+    chosen = only or range((8 if each_class else 64) if count is None else count)
+    require_range("--count", len(chosen) * max(1, len(generator.classes) * each_class), 1, 1_000_000)
+    row, labels = len(chosen), choose_classes(generator.classes, label, len(chosen))
+    chosen = [*chosen] * (len(generator.classes) if each_class else 1)
+    names = range(len(chosen)) if each_class else chosen  # of files
+    count, columns = len(chosen), row if each_class and columns is None else columns
     if points and (each or numbers):
         raise UserError("--each and --numbers are for images, and this generator makes points: use --out")
-    require_range("--count", count, 1, 1_000_000)
     require_range("--seed", seed, 0, 2**63 - 1)
     require_range("--scale", scale, 1, 256)
     if columns is not None:
@@ -68,7 +75,7 @@ def write(
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     cells = 1 if points or out is None else max(rows, columns)
-    if cells * (side + GAP + pages.LABEL) > MAX_SIDE:
+    if cells * (side + GAP + pages.LABEL * numbers) > MAX_SIDE:
         raise UserError(f"{count} samples make a picture of more than {MAX_SIDE} pixels a side: "
                         "lower --count or --scale, or write single files with --each FOLDER")  # fmt: skip
     if out:
@@ -80,12 +87,12 @@ def write(
 
     lines = []
     if each:
-        images = iterate_samples(generator, chosen, seed)
-        for i, image in zip(chosen, tqdm(images, "sample", count, disable=None, leave=False)):
+        images = iterate_samples(generator, chosen, seed, labels)
+        for i, image in zip(names, tqdm(images, "sample", count, disable=None, leave=False)):
             pages.write_png(Path(each) / f"{i:06d}.png", pages.upscale(image, scale))
-        lines.append(f"{each}: {count} pictures, {chosen[0]:06d}.png to {chosen[-1]:06d}.png")
+        lines.append(f"{each}: {count} pictures, {names[0]:06d}.png to {names[-1]:06d}.png")
     if out:
-        samples = draw_samples(generator, chosen, seed)
+        samples = draw_samples(generator, chosen, seed, labels)
         if points:
             page = plane.draw_scatter(samples[None], MIXTURES[generator.config.data][0], scale)
         else:
@@ -98,6 +105,15 @@ def write(
         save_z(save_z_to, numbered_z(seed, chosen, generator.config.latent_dim))
         lines.append(f"{save_z_to}: {count} latents of {generator.config.latent_dim} numbers")
     return "\n".join(lines)
+
+
+def choose_classes(known: Sequence[str], label: str | None, count: int) -> list[int] | None:
+    """The class of each sample, ``count`` of each that is meant; None leaves it to ``iterate_samples``."""
+    if label is None:
+        return None
+    require_classes(known, "--class")
+    asked = range(len(known)) if label == "each" else [find_class(label, known)]
+    return [k for k in asked for _ in range(count)]
 
 
 def arguments() -> Parser:
@@ -114,6 +130,12 @@ def arguments() -> Parser:
     add("--seed", type=int, metavar="N", help="seed of the samples [the run's own, as on its training pages]")
     add("--columns", type=int, metavar="K", help="columns of the page [as many as rows]")
     add("--scale", type=int, metavar="K", help="enlarge every pixel to KxK equal ones [1]")
+    add(
+        "--class",
+        dest="label",
+        metavar="NAME|N|each",
+        help="a class, or a row of --count [8] samples for each",
+    )
     add("--numbers", action="store_true", help="print its number under each sample")
     add("--device", choices=DEVICES, default="auto", help=f"where the generator runs; {HELP} [auto]")
     return parser

@@ -19,6 +19,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 from gan_ref import recipes
 from gan_ref.commands.command_line import Lasting, Parser, command, require_names, require_range
 from gan_ref.config import OF_NETWORKS, Config, add_arguments, flag
+from gan_ref.data import absolute, short_name
 from gan_ref.errors import UserError, printable
 
 # settings that may change on --resume
@@ -106,8 +107,8 @@ def resume_run(resume: str, out: str | None, given: dict[str, Any]) -> int:
     config, folder = state["config"], path.parent
     if out and Path(out).resolve() != folder.resolve():
         raise UserError(f"a resumed run stays in its own folder, {folder}: leave out --out {out}")
-    if "data" in given and Path(given["data"]).exists():
-        given["data"] = str(Path(given["data"]).absolute())
+    if "data" in given:
+        given["data"] = absolute(given["data"])
     wrong = [n for n, value in given.items() if n not in MAY_CHANGE and value != getattr(config, n)]
     if wrong:
         said = ", ".join(f"{flag(n)} {given[n]} (it has {getattr(config, n)})" for n in wrong)
@@ -188,6 +189,6 @@ def introduce(config: Config, dataset: Any, folder: Path, state: dict[str, Any] 
 
 def next_free_folder(config: Config) -> Path:
     """runs/RECIPE-DATA-1, or the first such number that is free."""
-    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(config.data).stem or "data")
+    stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in short_name(config.data))
     names = (f"{config.recipe}-{stem[:50]}-{n}" for n in range(1, 10**6))
     return next(folder for name in names if not (folder := Path("runs") / name).exists())

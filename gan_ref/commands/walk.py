@@ -31,6 +31,7 @@ from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.evaluation.factors import factor_table
 from gan_ref.latents import paths
+from gan_ref.latents.classes import find_class, of_class, require_classes, walk_classes
 from gan_ref.latents.directions import feature_directions, layer_directions, strongest_dimensions
 from gan_ref.latents.numbers import load_z, numbered_z
 from gan_ref.latents.samples import FinishedGenerator, stream_samples
@@ -63,6 +64,7 @@ def render(
     hold: int = 0,
     loop: bool = True,
     scale: int = 1,
+    classes: Sequence[str] = (),
     smooth_scale: int | None = None,
     captions: bool = False,
     factors: bool = False,
@@ -73,7 +75,8 @@ def render(
     A frame of images H×W has R·H·scale lines of C·W·scale pixels, with ``grid`` = (R, C): 4×4 walks unless
     given, one through picks, and in a sweep a row for each dimension or direction. A generator of points
     moves R·C points in one picture, 8×8 unless given. Without keyframes there are 6, without frames 240, or
-    as many as picks if there are more. Raises UserError for values that make no movie.
+    as many as picks if there are more. A conditional generator passes through ``classes``, or else at each
+    stop shows the class of its number. Raises UserError for values that make no movie.
     """
     points = generator.config.data in MIXTURES
     latent_dim = generator.config.latent_dim
@@ -117,8 +120,9 @@ def render(
     if path in ("slerp", "linear"):
         if picks and keyframes is not None:
             raise UserError("leave out --keyframes, the number of stops: a walk through chosen z has its own")
+        fewest = 1 if classes else 2  # with one, z stays, while the class changes
         require_range(
-            "the number of z to walk through" if picks else "--keyframes", stops, 2, min(frames, 10_000)
+            "the number of z to walk through" if picks else "--keyframes", stops, fewest, min(frames, 10_000)
         )
         if rows * columns * stops * latent_dim > 1 << 27:
             raise UserError(
@@ -145,8 +149,12 @@ def render(
         if not loop:
             raise UserError("--path circle is a loop: leave out --no-loop")
     moments = frames if loop else frames - 1
-    if not 0 <= hold * stops < moments:
-        raise UserError(f"--hold {hold} at {stops} stops leaves no time to move: --frames {frames}")
+    if classes:
+        require_classes(generator.classes, "--classes")
+        require_range("--classes, their number,", len(classes), 1, frames)
+    held = max(stops, len(classes), 2)
+    if not 0 <= hold * held < moments:
+        raise UserError(f"--hold {hold} at {held} stops leaves no time to move: --frames {frames}")
     if max(height, width) > MAX_SIDE:
         raise UserError(f"frames of {width}x{height} pixels, more than {MAX_SIDE}: lower --scale or --grid")
 
@@ -162,6 +170,12 @@ def render(
         path, latent_dim, rows, columns, seed, stops, directions, span, psi, picks and picks[0]
     )
     walk = dataclasses.replace(walk, ease=ease or walk.ease, hold=hold / moments, loop=loop)
+    if generator.classes:
+        asked = [find_class(name, generator.classes) for name in classes]
+        at_stops = (
+            [asked] * (rows * columns) if asked else numbers_at_stops(path, rows, columns, stops, picks)
+        )
+        walk = walk_classes(walk, at_stops, len(generator.classes))
     names = stop_names(path, rows * columns, columns, stops, swept, picks) if captions else None
     pictures = draw_frames(generator, walk, frames, (rows, columns), times, smooth_scale is not None, names)
     pictures = iter(tqdm(pictures, "walk", frames, unit="frame", disable=None, leave=False))
@@ -187,7 +201,11 @@ def sweep_directions(
     seed: int,
     span: tuple[float, float],
 ) -> tuple[Sequence[int], Tensor]:
-    """Which numbers are swept, the strongest if none is given, and the direction of each: (R, Z)."""
+    """Which numbers are swept, the strongest if none is given, and the direction of each: (R, Z).
+
+    Those of a conditional generator are measured on its first class.
+    """
+    generator = of_class(generator)
     if path == "dimension":
         swept = swept or strongest_dimensions(generator, rows, seed, span)
         return swept, torch.eye(generator.config.latent_dim)[list(swept)]
@@ -207,6 +225,17 @@ def stop_names(
         return [[swept[w // columns]] * stops for w in range(count)]
     if path == "circle":
         return [[w, "", "", ""] for w in range(count)]
+    return [[k * count + w for k in range(stops)] for w in range(count)]
+
+
+def numbers_at_stops(path: str, rows: int, columns: int, stops: int, picks: Picks | None) -> list[list[int]]:
+    """The number of the z that each of rows·columns walks begins at, or passes through."""
+    count = rows * columns
+    if picks:
+        numbers = [name if isinstance(name, int) else k for k, name in enumerate(picks[1])]
+        return [[numbers[(k + w) % len(numbers)] for k in range(len(numbers))] for w in range(count)]
+    if path in ("circle", *paths.SWEEPS):
+        return [[w if path == "circle" else w % columns] for w in range(count)]
     return [[k * count + w for k in range(stops)] for w in range(count)]
 
 
@@ -235,7 +264,7 @@ def draw_frames(
             cells = pages.upscale(recent[0], scale, smooth)
             if names:
                 (k,) = walk.nearest(paths.instants(n, n + 1, frames, walk.loop))
-                cells = pages.label(cells, [name[k] for name in names])
+                cells = pages.label(cells, [name[k % len(name)] for name in names])
             yield pages.grid(cells, *grid)
 
 
@@ -282,6 +311,8 @@ def arguments() -> Parser:
     add("--scale", type=int, metavar="K", help="every pixel becomes KxK equal ones [1]")
     add("--smooth-scale", type=int, metavar="K", help="the same size, interpolated by a Lanczos filter")
     add("--captions", action="store_true", help="print under each cell the number of the z it is nearest to")
+    add("--classes", type=lambda text: text.split(","), metavar="A,B,...",
+        help="pass through these classes; with --keyframes 1 z stays [those of the z's numbers]")  # fmt: skip
     add("--device", choices=DEVICES, default="auto", help=f"where the generator runs; {HELP} [auto]")
     return parser
 
@@ -304,6 +335,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         z = load_z(file, generator.config.latent_dim)
         given["picks"] = z, range(len(z))
     if names := given.pop("between", None):
+        if generator.classes:
+            raise UserError("--between is for generators without classes: project --class NAME, and walk --z")
         files = [Path(name) for name in names.split(",")]
         _, found = project_files(generator, files)
         given["picks"] = found.z, [file.stem for file in files]

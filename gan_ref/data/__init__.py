@@ -21,6 +21,7 @@ from gan_ref.data.dataset import Dataset, Options
 from gan_ref.data.folder import folder_dataset
 from gan_ref.data.mixtures import MIXTURES, mixture
 from gan_ref.data.mnist import find_idx, mnist_dataset
+from gan_ref.data.stacked import STACKED, stacked_dataset
 from gan_ref.data.workers import available_cores, in_order
 from gan_ref.errors import UserError
 from gan_ref.shapes import ImageSize, read_image_size, sides
@@ -57,10 +58,10 @@ def open_dataset(
 
     ``source`` is "faces", "ring8" or "grid25", or a path: a folder of images or a .zip of one, a folder of
     MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
-    ./faces.) ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded
-    once, into the cache, by ``workers`` processes (None: one for each core). Links that lead out of a
-    folder of images are left out and named, unless ``follow_links``. Raises UserError for a source that
-    cannot be used.
+    ./faces.) "stacked-mnist:PATH" has three digits of MNIST in each image, as its channels. ``split`` "test"
+    gives a source's own held-out part, None where it has none. Images are decoded once, into the cache, by
+    ``workers`` processes (None: one for each core). Links that lead out of a folder of images are left out
+    and named, unless ``follow_links``. Raises UserError for a source that cannot be used.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
@@ -71,6 +72,9 @@ def open_dataset(
     options = Options(read_image_size(image_size), channels, split, workers, follow_links)
     if source == "faces":
         return faces_dataset(options)
+    if source.startswith(STACKED):
+        digits = open_dataset(source[len(STACKED) :], image_size, 1, split, workers, follow_links)
+        return None if digits is None else stacked_dataset(digits, options)
     path = Path(os.path.expanduser(source))
     if not source or not os.path.exists(path):
         known = ", ".join(("faces", *MIXTURES))
@@ -83,10 +87,34 @@ def open_dataset(
     return reader(path, options) if split == "train" else None
 
 
+def absolute(source: str) -> str:
+    """The source with its path, if it has one, made absolute: a run is resumed from any folder."""
+    prefix = STACKED if source.startswith(STACKED) else ""
+    path = os.path.expanduser(source[len(prefix) :])
+    return prefix + os.path.abspath(path) if os.path.exists(path) else source
+
+
+def short_name(source: str) -> str:
+    """A name for the source: "faces", or of a path its last part without an ending."""
+    return STACKED[:-1] if source.startswith(STACKED) else Path(source).stem or "data"
+
+
 def open_split(config: Config, split: str) -> Dataset | None:
     """The data that a run's settings name; None if it has no such split."""
     size, channels = config.image_size or 32, config.channels
-    return open_dataset(config.data, size, channels, split, config.threads, config.follow_links)
+    opened = open_dataset(config.data, size, channels, split, config.threads, config.follow_links)
+    return by_factor(opened, config.label_factor) if opened and config.label_factor else opened
+
+
+def by_factor(dataset: Dataset, factor: str) -> Dataset:
+    """The data with one of its factors, as "hair_style", as its labels. UserError if it has no such one."""
+    from gan_ref.data import faces
+
+    if factor not in dataset.factors:
+        known = ", ".join(dataset.factors) or "none"
+        raise UserError(f"--label-factor {factor}: the factors of {dataset.name} are {known}")
+    labels, classes = faces.classes(dataset.factors, (factor,))
+    return replace(dataset, labels=labels, classes=classes)
 
 
 def open_folder(path: Path, options: Options) -> Dataset | None:

@@ -37,6 +37,7 @@ class Dataset:
     skipped_count: int = 0
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)  # faces: int64 (N,) for each factor
     means: np.ndarray | None = None  # mixtures: the centres of the modes, float64 (K, 2)
+    channel: Dataset | None = None  # stacked digits: the data that each channel is a sample of
     sigma: float | None = None  # mixtures: the standard deviation of each mode
 
     def __len__(self) -> int:

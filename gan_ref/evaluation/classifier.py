@@ -78,6 +78,27 @@ class Classifier:
         return np.concatenate(features), by_head
 
 
+class StackedClassifier:
+    """Of images whose three channels are digits: one classifier of digits, asked about each channel.
+
+    Features are those of the channels in a row, (N, 384); the probability of a class, 000 to 999, is the
+    product of its three digits' (Srivastava et al. 2017, §4.2, count modes so).
+    """
+
+    def __init__(self, digit: Classifier):
+        self.digit, self.held_out = digit, digit.held_out
+        self.classes = {"class": digit.classes["class"] ** 3}
+        self.accuracy = {"digit": digit.accuracy["class"]}
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        seen = [self.digit(images[..., k : k + 1]) for k in range(3)]
+        hundreds, tens, ones = (probabilities["class"] for _, probabilities in seen)
+        triples = hundreds[:, :, None, None] * tens[:, None, :, None] * ones[:, None, None, :]
+        return np.concatenate([features for features, _ in seen], 1), {
+            "class": triples.reshape(len(images), -1)
+        }
+
+
 def as_input(images: np.ndarray) -> Tensor:
     """uint8 (N, H, W, C) → float32 (N, C, 32, 32) in [-1, 1]: averaged down, or (16×16) repeated up."""
     x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -7,7 +7,7 @@ import torch
 
 from gan_ref.data.dataset import Dataset
 from gan_ref.errors import UserError
-from gan_ref.evaluation.classifier import Classifier, open_classifier
+from gan_ref.evaluation.classifier import Classifier, StackedClassifier, open_classifier
 from gan_ref.evaluation.frechet import frechet_distance
 from gan_ref.evaluation.inception import Features
 from gan_ref.evaluation.inception_score import inception_score
@@ -66,16 +66,16 @@ class SampleMetrics:
             self.held_out_from = "of the training data, other than those compared with (it has no test split)"
             self.held_out = dataset.samples[order[self.count : 2 * self.count]]
 
-        self.classifier: Classifier | None = None
+        self.classifier: Classifier | StackedClassifier | None = None
         self.without = NO_LABELS if dataset.labels is None else NOT_WANTED  # why there may be none
-        if not (dataset.points or pixels) and (targets := labellings(dataset)):
-            held = None if test is None else (test.samples, labellings(test))
-            self.classifier = open_classifier(dataset.samples, targets, held, device=device)
+        if not (dataset.points or pixels) and dataset.labels is not None:
+            self.classifier = classifier_of(dataset, test, device)
         self.features = inception or self.classifier
         if self.features:
             self.real_features, _ = self.features(self.real)
         if self.classifier:
-            self.real_labels = self.labels(self.real)
+            # of 1,000 classes ``count`` real samples would lack some
+            self.real_labels = self.labels(self.real) if dataset.channel is None else dataset.labels
         self.reference = self(self.held_out)
 
     def __call__(self, samples: np.ndarray) -> dict[str, float]:
@@ -108,6 +108,18 @@ class SampleMetrics:
             return squared_distances(flatten(finite), self.dataset.means).argmin(1)
         assert self.classifier is not None, "without labels there are no classes"
         return self.classifier(samples)[1]["class"].argmax(1)
+
+
+def classifier_of(
+    dataset: Dataset, test: Dataset | None, device: str | torch.device = "cpu"
+) -> Classifier | StackedClassifier:
+    """The classifier of labelled images, out of the cache or trained. Of stacked digits: of the digits."""
+    if dataset.channel is not None:
+        digit = classifier_of(dataset.channel, test.channel if test else None, device)
+        assert isinstance(digit, Classifier)
+        return StackedClassifier(digit)
+    held = None if test is None else (test.samples, labellings(test))
+    return open_classifier(dataset.samples, labellings(dataset), held, device=device)
 
 
 def labellings(dataset: Dataset) -> dict[str, np.ndarray]:

@@ -11,17 +11,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from gan_ref.errors import UserError
-from gan_ref.explore.onnx_model import LINEAR, to_onnx, without_batch_norm
-from gan_ref.latents.directions import strongest_dimensions
+from gan_ref.explore.onnx_model import to_onnx
+from gan_ref.latents.directions import layer_directions, strongest_dimensions
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.latents.samples import FinishedGenerator
 
 NUMBERS = 256  # z that the page knows by number
-DIRECTIONS = 8  # that have a slider
+DIRECTIONS = 8  # of G's first layer, that have a slider: those of walk --path direction
 CDN = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
 # The runtime: a script and what it runs, each held against its hash before it is used.
 RUNTIME = {
@@ -49,7 +46,7 @@ def make_page(
     """
     config = generator.config
     z = numbered_z(config.seed, range(NUMBERS), config.latent_dim)
-    directions = first_layer_directions(generator.module, DIRECTIONS)
+    directions = layer_directions(generator)[:DIRECTIONS]
     kinds = ["cpu"] if offline else list(RUNTIME)
     data = {
         "name": Path(run).name or run,
@@ -70,8 +67,8 @@ def make_page(
 
 def about(config: Any, shape: tuple[int, ...]) -> str:
     """'faces, 32×32, recipe baseline'."""
-    size = "×".join(map(str, shape[1:])) or "points"
-    return f"{Path(config.data).name}, {size}, recipe {config.recipe or 'none'}"
+    size = "×".join(map(str, shape[1:]))
+    return ", ".join(filter(None, [Path(config.data).name, size, f"recipe {config.recipe or 'none'}"]))
 
 
 def runtime_files(kind: str, offline: str | Path | None, cdn: str) -> list[dict[str, str]]:
@@ -117,18 +114,3 @@ def fill(template: str, data: Any, connect: str = "'none'") -> str:
     empty = '<script id="data" type="application/json">{}</script>'
     assert page.count(empty) == 1 and page.count('content="POLICY"') == 1
     return page.replace('content="POLICY"', f'content="{policy}"').replace(empty, empty.replace("{}", text))
-
-
-def first_layer_directions(module: nn.Module, count: int) -> Tensor:
-    """The unit z along which G's first layer changes most: (count, Z), the strongest first.
-
-    With the first layer A z + b they are the eigenvectors of AᵀA with the largest eigenvalues, which are the
-    right singular vectors of A (Shen & Zhou 2021, "Closed-form factorization of latent semantics", eq. 5).
-    Batch norm's scale is part of A. The largest number of each is positive.
-    """
-    first = next(layer for layer in without_batch_norm(module).modules() if isinstance(layer, LINEAR))
-    weight = first.weight.detach().double().cpu()
-    a = weight.flatten(1).T if isinstance(first, nn.ConvTranspose2d) else weight.flatten(1)  # (outputs, Z)
-    found = torch.linalg.svd(a, full_matrices=False).Vh[:count]
-    peak = found.gather(1, found.abs().argmax(dim=1, keepdim=True))
-    return (found * peak.sign()).float()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gan_ref.latents.classes import classes_in_turn, with_class
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.pictures.pages import to_uint8
 
@@ -18,9 +19,10 @@ from gan_ref.pictures.pages import to_uint8
 class FinishedGenerator(Protocol):
     """A trained generator, as far as its samples ask for it: see checkpoint.LoadedGenerator."""
 
-    module: nn.Module  # z (N, latent_dim) → (N, *shape)
+    module: nn.Module  # z (N, latent_dim) → (N, *shape); with K classes, (N, latent_dim + K)
     config: Any  # the run's Config, every setting chosen
     shape: tuple[int, ...]  # (C, H, W), or (2,) for points
+    classes: tuple[str, ...]  # those that it can be asked for
 
 
 def forward_batch(image_size: int) -> int:
@@ -55,19 +57,29 @@ def generate(module: nn.Module, z: Iterable[Tensor], batch: int = 64) -> Iterato
 
 
 def stream_samples(generator: FinishedGenerator, z: Iterable[Tensor]) -> Iterator[np.ndarray]:
-    """The samples of a stream of z, one at a time: uint8 (H, W, C), or float32 (2,) for points."""
+    """The samples of a stream of z, one at a time: uint8 (H, W, C), or float32 (2,) for points.
+
+    A conditional generator is given z with the class at its end: see classes.py.
+    """
     for x in forward(generator.module, z, forward_batch(generator.shape[-1])):
         yield from to_uint8(x) if x.ndim == 4 else x.float().cpu().numpy()
 
 
-def iterate_samples(generator: FinishedGenerator, numbers: Iterable[int], seed: int) -> Iterator[np.ndarray]:
-    """The samples with these numbers of a seed, one at a time."""
-    latent_dim = generator.config.latent_dim
-    return stream_samples(generator, (numbered_z(seed, (number,), latent_dim) for number in numbers))
+def iterate_samples(
+    generator: FinishedGenerator, numbers: Iterable[int], seed: int, labels: Iterable[int] | None = None
+) -> Iterator[np.ndarray]:
+    """The samples with these numbers of a seed, one at a time; their classes are in turn if not given."""
+    latent_dim, classes = generator.config.latent_dim, len(generator.classes)
+    numbers = list(numbers)
+    asked = classes_in_turn(numbers if labels is None else labels, classes)
+    z = (with_class(numbered_z(seed, (n,), latent_dim), y, classes) for n, y in zip(numbers, asked.split(1)))
+    return stream_samples(generator, z)
 
 
-def draw_samples(generator: FinishedGenerator, numbers: int | Iterable[int], seed: int) -> np.ndarray:
+def draw_samples(
+    generator: FinishedGenerator, numbers: int | Iterable[int], seed: int, labels: Iterable[int] | None = None
+) -> np.ndarray:
     """The samples with these numbers of a seed, or those from 0 to ``numbers`` − 1: uint8 (N, H, W, C), or
     float32 (N, 2) for points."""
     numbers = range(numbers) if isinstance(numbers, int) else numbers
-    return np.stack(list(iterate_samples(generator, numbers, seed)))
+    return np.stack(list(iterate_samples(generator, numbers, seed, labels)))

@@ -14,14 +14,14 @@ from gan_ref import distributed
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def batch_norm(features: int, decay: float = 0.9, eps: float = 1e-5) -> nn.BatchNorm2d:
+def batch_norm(features: int, decay: float = 0.9, eps: float = 1e-5, affine: bool = True) -> nn.BatchNorm2d:
     """nn.BatchNorm2d whose ``decay`` is the share of the old running value that each batch keeps:
 
         running ← decay · running + (1 − decay) · batch
 
     Theano and TensorFlow call this number momentum. PyTorch's momentum is its complement, 0.1 for 0.9.
     """
-    return nn.BatchNorm2d(features, eps=eps, momentum=1 - decay)
+    return nn.BatchNorm2d(features, eps=eps, momentum=1 - decay, affine=affine)
 
 
 class SyncBatchNorm(BatchNorm):
@@ -48,8 +48,9 @@ class SyncBatchNorm(BatchNorm):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
             self.num_batches_tracked += 1
-        scale = self.weight * torch.rsqrt(var + self.eps)
-        shift = self.bias - mean * scale
+        scale = torch.rsqrt(var + self.eps)
+        scale = self.weight * scale if self.affine else scale
+        shift = self.bias - mean * scale if self.affine else -mean * scale
         per_channel = (-1,) + (1,) * (x.dim() - 2)
         return (x * scale.view(per_channel) + shift.view(per_channel)).to(x.dtype)
 
@@ -58,7 +59,7 @@ def synchronise_batch_norm(network: nn.Module) -> None:
     """Replace the network's batch norms by SyncBatchNorm around the same parameters and buffers."""
     for name, module in network.named_children():
         if isinstance(module, BatchNorm):
-            norm = SyncBatchNorm(module.num_features, module.eps, module.momentum)
+            norm = SyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine)
             for own in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
                 setattr(norm, own, getattr(module, own))
             setattr(network, name, norm)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref.layers import (
+    ConditionalBatchNorm2d,
+    ConditionedSequential,
     FromLatent,
     GaussianNoise,
     MinibatchDiscrimination,
@@ -34,11 +36,19 @@ def filters(width: int, levels: int) -> list[int]:
     return [width * min(2**k, 8) for k in reversed(range(levels))]
 
 
-def norm_and_activation(norm: str, features: int, slope: float, decay: float) -> list[nn.Module]:
-    """The normalisation called ``norm`` followed by LeakyReLU(slope); slope 0 is ReLU."""
+def norm_and_activation(
+    norm: str, features: int, slope: float, decay: float, classes: int = 0
+) -> list[nn.Module]:
+    """The normalisation called ``norm`` followed by LeakyReLU(slope); slope 0 is ReLU. Batch norm depends on
+    the class if there are ``classes``.
+    """
     if norm == "virtual":
         return [VirtualBatchNorm2d(features, negative_slope=slope)]  # one kernel does both
     activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+    if classes and norm == "batch":
+        return [ConditionalBatchNorm2d(features, classes, decay), activation]
+    if norm == "instance":  # of each sample alone (Ulyanov et al. 2016, "Instance normalization")
+        return [nn.InstanceNorm2d(features, affine=True), activation]
     return [batch_norm(features, decay), activation] if norm == "batch" else [activation]
 
 
@@ -57,7 +67,11 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
                 nn.init.normal_(layer.weight, 0.0, 0.02, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, (nn.BatchNorm2d, VirtualBatchNorm2d)):
+        elif isinstance(
+            layer, (nn.BatchNorm2d, nn.InstanceNorm2d, VirtualBatchNorm2d, ConditionalBatchNorm2d)
+        ):
+            if layer.weight is None:  # the norm inside a conditional one
+                continue
             nn.init.normal_(layer.weight, 1.0, 0.02, generator=generator)
             nn.init.zeros_(layer.bias)
 
@@ -75,7 +89,10 @@ def doubling(before: int, after: int, upsample: str, bias: bool = True) -> list[
 
 
 class Generator(nn.Module):
-    """z (N, Z) → image (N, C, H, W) in [−1, 1]; ``image_size`` is H = W, or (H, W)."""
+    """z (N, Z) → image (N, C, H, W) in [−1, 1]; ``image_size`` is H = W, or (H, W).
+
+    With ``classes`` K the input is (N, Z + K): its last numbers are the class y, which batch norm sees.
+    """
 
     def __init__(
         self,
@@ -86,28 +103,31 @@ class Generator(nn.Module):
         norm: str = "batch",
         norm_decay: float = 0.9,
         upsample: str = "transposed",
+        classes: int = 0,
     ):
         super().__init__()
+        self.latent_dim = latent_dim
         k_h, k_w, levels = first_plane(image_size)
         sizes = filters(width, levels)
         plain = norm == "none"  # a bias only where no normalisation would remove it
         layers: list[nn.Module] = [FromLatent(latent_dim, sizes[0], (k_h, k_w), bias=plain)]
-        layers += norm_and_activation(norm, sizes[0], 0.0, norm_decay)
+        layers += norm_and_activation(norm, sizes[0], 0.0, norm_decay, classes)
         for before, after in zip(sizes, sizes[1:]):
             layers += doubling(before, after, upsample, bias=plain)
-            layers += norm_and_activation(norm, after, 0.0, norm_decay)
+            layers += norm_and_activation(norm, after, 0.0, norm_decay, classes)
         layers += [*doubling(sizes[-1], channels, upsample), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = ConditionedSequential(*layers)
         initialise(self)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z[:, :, None, None])  # (N, Z, 1, 1) → (N, C, H, W)
+        z, y = z[:, : self.latent_dim], z[:, self.latent_dim :]
+        return self.layers(z[:, :, None, None], y)  # (N, Z, 1, 1) → (N, C, H, W)
 
 
 class Discriminator(nn.Module):
     """image (N, C, H, W) → Output: score (N,), features (N, F), F = k_h·k_w times the filters at k_h×k_w.
 
-    ``norm`` is batch (not in the first layer), virtual (likewise), spectral (every layer; Miyato et al.
+    ``norm`` is batch, virtual or instance (not in the first layer), spectral (every layer; Miyato et al.
     2018), weight (every convolution; Salimans & Kingma 2016) or none. Gaussian ``noise`` comes before each
     convolution, and ``dropout`` of whole feature maps before each but the first; both are after the
     classifiers of Salimans et al. 2016, whose own places are in improved.py. With minibatch discrimination
@@ -141,7 +161,7 @@ class Discriminator(nn.Module):
             layers.append(convolution(before, after, bias=k == 0 or norm in ("spectral", "none")))
             layers += norm_and_activation(norm if k > 0 else "none", after, 0.2, norm_decay)
         self.trunk = nn.Sequential(*layers)
-        features = k_h * k_w * sizes[-1]
+        self.out_features = features = k_h * k_w * sizes[-1]
         similarity = MinibatchDiscrimination(features) if minibatch_discrimination else None
         self.similarity = similarity or nn.Identity()
         self.score = nn.Linear(similarity.out_features if similarity else features, 1)

@@ -80,6 +80,7 @@ class Discriminator(nn.Module):
         layers += [nn.Flatten(), nn.Linear(filters[-1] * h * w, 8 * width), nn.ReLU(inplace=True)]
         layers += [Dropout(0.5)] if dropout else []
         self.trunk = nn.Sequential(*layers)
+        self.out_features = 8 * width
         similarity = MinibatchDiscrimination(8 * width) if minibatch_discrimination else None
         self.similarity = similarity or nn.Identity()
         self.score = nn.Linear(similarity.out_features if similarity else 8 * width, 1)

@@ -5,9 +5,10 @@ with Z = Σ exp lₖ, and its score, the log odds that x is real, is log Z (§5)
 noise or dropout between its layers and weight normalisation set from a first batch, so a sample's logits
 depend on it alone.
 
-Sizes, noise and order of the layers are those of the authors' code, but for two things. Their convolutional G
-ends in a weight-normalised deconvolution, where ours is plain. The scale of their last class layer begins at
-0.1, where ours is set from data.
+Sizes, noise and order of the layers are those of the authors' code, but for three things. Their
+convolutional G ends in a weight-normalised deconvolution, where ours is plain. The scale of their last class
+layer begins at 0.1, where ours is set from data. The scales of their minibatch discrimination are set from
+data, where ours begin at 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ import math
 
 from torch import Tensor, nn
 
-from gan_ref.layers import Dropout, GaussianNoise, WeightNormConv2d, WeightNormLinear, batch_norm
+from gan_ref.layers import (
+    Dropout,
+    GaussianNoise,
+    MinibatchDiscrimination,
+    WeightNormConv2d,
+    WeightNormLinear,
+    batch_norm,
+)
 from gan_ref.networks.output import Output
 from gan_ref.shapes import ImageSize, first_plane, sides
 
@@ -118,13 +126,17 @@ class ConvDiscriminator(nn.Module):
 
     ``width`` 96: three layers of 96 filters and three of 192, the last of each three with stride 2, then 3×3,
     1×1 and 1×1 of 192, averaged over the plane. Dropout of 0.2 on pixels and 0.5 after each stride.
+
+    With minibatch discrimination its 100 similarities stand before the class layer, and pixels get noise of
+    σ = 0.2 instead of dropout (the authors' second script). A sample's logits then depend on its batch.
     """
 
-    separate = True
-
-    def __init__(self, channels: int, num_classes: int, width: int = 96):
+    def __init__(
+        self, channels: int, num_classes: int, width: int = 96, minibatch_discrimination: bool = False
+    ):
         super().__init__()
-        layers: list[nn.Module] = [Dropout(0.2)]
+        self.separate = not minibatch_discrimination
+        layers: list[nn.Module] = [GaussianNoise(0.2) if minibatch_discrimination else Dropout(0.2)]
         before = channels
         for filters in (width, 2 * width):
             for stride in (1, 1, 2):
@@ -135,8 +147,10 @@ class ConvDiscriminator(nn.Module):
         for kernel in (3, 1, 1):
             layers += [WeightNormConv2d(before, before, kernel, train_scale=False), nn.LeakyReLU(0.2)]
         self.trunk = nn.Sequential(*layers)
-        self.class_layer = WeightNormLinear(before, num_classes)
+        similarity = MinibatchDiscrimination(before) if minibatch_discrimination else None
+        self.similarity = similarity or nn.Identity()
+        self.class_layer = WeightNormLinear(similarity.out_features if similarity else before, num_classes)
 
     def forward(self, x: Tensor) -> Output:
         features = self.trunk(x).mean(dim=(2, 3))
-        return classify(self.class_layer(features), features)
+        return classify(self.class_layer(self.similarity(features)), features)

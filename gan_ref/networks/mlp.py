@@ -58,6 +58,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.separate = not minibatch_discrimination  # each sample is judged by itself
         self.trunk = hidden(dimensions, width, layers, 0.2, noise, dropout)
+        self.out_features = width
         kernels = 16 if minibatch_discrimination else 0
         self.similarity = MinibatchDiscrimination(width, kernels) if kernels else nn.Identity()
         self.score = nn.Linear(width + kernels, 1)

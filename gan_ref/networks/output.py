@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -24,3 +26,10 @@ class Output(NamedTuple):
         return Output(
             self.scores[which], self.features[which], None if self.logits is None else self.logits[which]
         )
+
+
+def join(outputs: Sequence[Output]) -> Output:
+    """The Outputs of several batches, one after the other, as one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return Output(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*outputs)))  # type: ignore

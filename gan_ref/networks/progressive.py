@@ -10,6 +10,7 @@ level, as in the authors' code: those of a lower level are enlarged by repetitio
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -47,8 +48,8 @@ def fade(x: Tensor, network: nn.Module) -> Tensor:
     While block k is faded in, they are (1 − α)·x_{k−1} + α·x_k, with x_k the image at the size of block k. At
     the full size, and for a network without levels, they are x.
     """
-    doublings = getattr(network, "doublings", 0)
-    k, alpha = newest(getattr(network, "level", 0.0))
+    level, doublings = next(((part.level, part.doublings) for part in growing([network])), (0.0, 0))
+    k, alpha = newest(level)
     times = 2 ** (doublings - k)
     x = shrink(x, times)
     if alpha < 1:
@@ -133,3 +134,10 @@ class Discriminator(nn.Module):
                 x = torch.lerp(self.from_image[k - 1](shrink(image)), x, alpha)
         features = self.dense(flatten(self.last(x)))
         return Output(self.score(features).squeeze(1), features)
+
+
+def growing(networks: Iterable[nn.Module]) -> list[Generator | Discriminator]:
+    """What of these networks has a level: they themselves, what they wrap, or nothing."""
+    return [
+        part for whole in networks for part in whole.modules() if isinstance(part, (Generator, Discriminator))
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,20 @@ def training_bytes(config: Config, shape: tuple[int, ...], classes: int = 0) -> 
 
     It is meant to be low: on the CPU it was a fifth (of 160 MB) to nine tenths (of 700 MB) of what runs took.
     """
+    conditional = config.conditional != "none"
+    z, label = (config.latent_dim + classes * conditional,), [torch.zeros(1, dtype=torch.int64)] * conditional
+    g, g_made = _count(lambda c: build_generator(c, shape, classes), config, config.width, torch.zeros(1, *z))
     build_d = lambda c: build_discriminator(c, shape, classes)
-    g, g_made = _count(lambda c: build_generator(c, shape), config, config.width, (config.latent_dim,))
-    d, d_made = _count(build_d, config, config.d_width or config.width, packed(config, shape))
-    copies = 2 + MOMENTS[config.optimizer]
-    weights = (copies + 1) * g + (copies + (config.labels_per_class > 0)) * d
+    d, d_made = _count(
+        build_d, config, config.d_width or config.width, torch.zeros(1, *packed(config, shape)), *label
+    )
+    of_g, of_d = (2 + MOMENTS[name] for name in (config.optimizer, config.optimizer_d or config.optimizer))
+    weights = (of_g + 1) * g + (of_d + (config.labels_per_class > 0)) * d
     return 4 * (weights + config.batch_size * (g_made + 2 * d_made // config.pack))  # reals and fakes
 
 
 def _count(
-    build: Callable[[Config], nn.Module], config: Config, width: int, shape: Sequence[int]
+    build: Callable[[Config], nn.Module], config: Config, width: int, *inputs: Tensor
 ) -> tuple[int, int]:
     """How many weights a network of this width has, and how many numbers its layers make of one sample.
 
@@ -80,7 +84,7 @@ def _count(
             if not (any(True for _ in layer.children()) or isinstance(layer, SpectralNorm)):
                 layer.register_forward_hook(count)
         with torch.no_grad(), reference_pass(network):  # in which virtual batch norm needs no reference
-            network(torch.zeros(1, *shape))
+            network(*inputs)
         found.append((sum(p.numel() for p in network.parameters()), made))
     n = width / 4 - 1
     weights, numbers = (a + n * (b - a) + n * (n - 1) / 2 * (c - 2 * b + a) for a, b, c in zip(*found))

@@ -62,6 +62,16 @@ def belief_field(
     return torch.nan_to_num(belief).view(FIELD, FIELD).cpu().numpy()
 
 
+def score_gradients(discriminator: nn.Module, x: Tensor, pack: int = 1) -> np.ndarray:
+    """∇s(x), the way from each of x (N, 2) to where D's score is higher: (N, 2).
+
+    D sees each place alone, or ``pack`` copies of it that move together.
+    """
+    x = x.detach().clone().requires_grad_()
+    scores = _judge(discriminator)(x.repeat(1, pack)).scores
+    return torch.autograd.grad(scores.float().sum(), x)[0].cpu().numpy()
+
+
 def _judge(discriminator: nn.Module) -> nn.Module:
     """A copy of D that sees each place alone: no noise, no dropout, and no other sample in its batch.
 

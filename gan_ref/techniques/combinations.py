@@ -69,6 +69,12 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "a score depend on the whole batch: leave one out",
     )
 
+    refuse(
+        config.mixed_batches and config.minibatch_discrimination,
+        "--mixed-batches: minibatch discrimination compares the samples of one side, and a mixed batch has "
+        "both: leave one out",
+    )
+
     # what the update rules can play
     together = isinstance(update, (updates.Simultaneous, updates.Consensus))
     varies = isinstance(pace, (balance.Dynamic, balance.CriticWarmUp))
@@ -87,8 +93,9 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     )
 
     # what follows a schedule
-    group = {"adam": {"betas": ()}, "rmsprop": {"alpha": ()}, "sgd": {}}[config.optimizer]
-    known = schedules.settings(group, group, (objective, pace, *terms, *seen))
+    options = {"adam": {"betas": ()}, "rmsprop": {"alpha": ()}, "sgd": {}}
+    g_group, d_group = options[config.optimizer], options[config.optimizer_d or config.optimizer]
+    known = schedules.settings(g_group, d_group, (objective, pace, *terms, *seen))
     for schedule in scheduled:
         refuse(
             schedule.of not in known,
@@ -113,7 +120,22 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "LocalStability differentiates D's whole loss in G's turn, and SemiSupervised has labels in D's turn "
         "only: leave one out",
     )
-    extras = (config.minibatch_discrimination, config.autoencoder, config.d_noise, config.d_dropout)
+    guesses = config.conditional == "auxiliary"
+    refuse(
+        guesses != has(penalties.AuxiliaryClassifier),
+        "--conditional auxiliary and --penalties AuxiliaryClassifier go together: take --recipe acgan",
+    )
+    refuse(
+        config.conditional != "none" and (classifies or config.autoencoder),
+        f"--conditional {config.conditional} has no place in "
+        f"{'an autoencoder' if config.autoencoder else config.network}: leave it out",
+    )
+    compares = config.minibatch_discrimination and config.network != "improved-conv"
+    refuse(
+        config.conditional != "none" and config.pack > 1,
+        "a conditional D is told one class, and a pack has several: leave --pack or --conditional out",
+    )
+    extras = (compares, config.autoencoder, config.d_noise, config.d_dropout)
     grows = images and config.network == "progressive"
     refuse(
         (classifies or grows) and any(extras),
@@ -127,12 +149,17 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
 
     # what the networks have
     refuse(
-        grows and {config.norm_g, config.norm_d} != {"none"},
-        "the progressive networks have the norms of their paper: take --norm none",
+        grows and ({config.norm_g, config.norm_d} != {"none"} or config.weights != "own"),
+        "the progressive networks have the norms and the weights of their paper: take --norm none, and leave "
+        "--weights out",
     )
     refuse(
         bool(config.growth) and config.network != "progressive",
         f"{config.network} cannot grow: leave --growth out, or take --network progressive",
+    )
+    refuse(
+        config.weights == "own" and config.weights_scale != 1,
+        "--weights-scale is a factor of --weights: give both, as in --weights he --weights-scale 0.5",
     )
     refuse(
         config.autoencoder and config.minibatch_discrimination,

@@ -24,7 +24,7 @@ from gan_ref.layers import (
     reference_pass,
     set_reference,
 )
-from gan_ref.networks.output import Output
+from gan_ref.networks.output import Output, join
 from gan_ref.networks.progressive import fade
 from gan_ref.techniques.augmentation import DiffAugment
 from gan_ref.techniques.averaging import Average
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
 
     x: Tensor  # reals (N, C, H, W) in [−1, 1], or points (N, 2)
     labels: Tensor | None  # int64 (N,), where the data has them
-    z: Tensor  # (N, Z)
+    z: Tensor  # (N, Z); of a conditional G (N, Z + K), with the labels at its end
 
 
 @dataclass
@@ -54,6 +54,7 @@ class Turn:
     fake_output: Output
     loss: Tensor  # (), the objective's loss with the penalties added
     parameters: Mapping[str, Tensor] | None = None  # what D was evaluated at, if not at its own
+    labels: Tensor | None = None  # this process's part, of reals and fakes alike where G is conditional
     terms: dict[str, Tensor] = field(default_factory=dict)  # each penalty's value by its name
     moved: bool = False  # whether its player has taken the step that this loss asks for
 
@@ -109,6 +110,7 @@ class Objective(Protocol):
     threshold: float | None = (
         0.0  # the score above which D calls a sample real; None: midway between the means
     )
+    rng: torch.Generator | None = None  # the game's, for an objective that draws
     log_odds: bool = False  # whether the score is log(p / (1 − p)) of D's belief p that a sample is real
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor: ...
@@ -210,6 +212,7 @@ class Game:
         averages: Sequence[Average] = (),
         bfloat16: bool = False,
         pack: int = 1,
+        mixed_batches: bool = False,
     ):
         self.g, self.d = generator, discriminator
         self.objective, self.balance = objective, balance
@@ -220,11 +223,12 @@ class Game:
         g_group, d_group = (player.optimizer.param_groups[0] for player in (self.g, self.d))
         techniques = filter(None, (objective, balance, *penalties, instance_noise, augmentation))
         self.schedules = Schedules(schedules, steps, settings(g_group, d_group, techniques))
-        self.rng = rng  # for the random draws of the penalties, the noise and the augmentation
+        self.rng = objective.rng = rng  # for the random draws of the techniques
         self.reference = reference  # fixed: what virtual batch norm compares with
         self.averages = averages
         self.bfloat16 = bfloat16  # whether the networks run in mixed precision
         self.pack = pack  # samples that D judges together
+        self.mixed_batches = mixed_batches  # whether reals and fakes share a pass, batch norm's included
         self.round = 0  # rounds played so far
         self._g_compares, self._d_compares = (_has_virtual_norm(player.module) for player in (self.g, self.d))
 
@@ -234,7 +238,8 @@ class Game:
         """
         if any(isinstance(layer, (WeightNormConv2d, WeightNormLinear)) for layer in self.d.module.modules()):
             with data_dependent_init(self.d.module):
-                self.d.module(self.packs(self._reference().x))
+                reference = self._reference()
+                self._call_d(self.packs(reference.x), None, reference.labels)
         for penalty in self.penalties:
             penalty.prepare(self)
         self.d.rules, self.g.rules = [self.objective, *self.d_penalties], self.g_penalties
@@ -285,8 +290,12 @@ class Game:
             x = fade(x, self.d.module)
         return self.packs(x)
 
-    def discriminate(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Output:
+    def discriminate(
+        self, x: Tensor, parameters: Mapping[str, Tensor] | None = None, labels: Tensor | None = None
+    ) -> Output:
         """x (N, C, H, W) → Output in float32. ``parameters`` stand in for D's own where they are given.
+
+        A conditional D is told the ``labels`` of the samples, int64 (N,); another one does not see them.
 
         With several processes, each gives its part of x and gets the whole batch's Output.
         """
@@ -295,7 +304,7 @@ class Game:
         if self.instance_noise is not None:
             x = self.instance_noise(x, self.round, self.rng)
         with self._arithmetic(x):
-            output = self._call_d(x, parameters)
+            output = self._call_d(x, parameters, labels)
         logits = None if output.logits is None else distributed.gather(_full(output.logits))
         return Output(
             distributed.gather(_full(output.scores)), distributed.gather(_full(output.features)), logits
@@ -306,23 +315,35 @@ class Game:
         used.
         """
         if self._d_compares:
-            x = self.packs(self._reference().x)
+            x, labels = self.packs(self._reference().x), self._reference().labels
             with self._arithmetic(x), reference_pass(self.d.module):
-                self._call_d(x, parameters)
+                self._call_d(x, parameters, labels)
 
     def _discriminate_both(
-        self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None
+        self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None, labels: Tensor | None
     ) -> tuple[Output, Output]:
-        """D on reals and on fakes; in one pass, if D says that it judges each sample separately."""
-        if not getattr(self.d.module, "separate", False) or real.requires_grad:
-            return self.discriminate(real, parameters), self.discriminate(fake, parameters)
-        both, reals = self.discriminate(torch.cat([real, fake]), parameters), len(real) * distributed.world()
+        """D on reals and on fakes; in one pass, if D says that it judges each sample separately, or if
+        batches are mixed.
+
+        In a mixed batch (Larsen & Sønderby 2015, their code) D's batch norm takes the mean and variance of
+        reals and fakes together, so that the two are apart in what it returns as they are in what it gets. G
+        still shows D its fakes alone, unless its loss looks at reals too.
+        """
+        separate = getattr(self.d.module, "separate", False) and not real.requires_grad
+        if not (self.mixed_batches or separate):
+            # labelled samples may follow the reals: a sample is compared with as many others in all parts
+            parts = [self.discriminate(x, parameters, labels) for x in (*real.split(len(fake)), fake)]
+            return join(parts[:-1]), parts[-1]
+        twice = None if labels is None else torch.cat([labels, labels])
+        both = self.discriminate(torch.cat([real, fake]), parameters, twice)
+        reals = len(real) * distributed.world()
         return both.rows(slice(None, reals)), both.rows(slice(reals, None))
 
-    def _call_d(self, x: Tensor, parameters: Mapping[str, Tensor] | None) -> Output:
+    def _call_d(self, x: Tensor, parameters: Mapping[str, Tensor] | None, labels: Tensor | None) -> Output:
+        inputs = (x, labels) if getattr(self.d.module, "sees_labels", False) else (x,)
         if parameters is None:
-            return self.d.module(x)
-        return torch.func.functional_call(self.d.module, dict(parameters), (x,))
+            return self.d.module(*inputs)
+        return torch.func.functional_call(self.d.module, dict(parameters), inputs)
 
     def _arithmetic(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16)
@@ -348,12 +369,18 @@ class Game:
             real = real.detach().requires_grad_()
         if any(p.differentiates_fake for p in self.d_penalties) and not fake.requires_grad:
             fake = fake.detach().requires_grad_()
-        real_output, fake_output = self._discriminate_both(real, fake, parameters)
-        labels = None if labels is None else distributed.gather(labels)
-        loss = self.objective.d_loss(real_output, fake_output, labels)
-        return self._add_penalties(Turn("D", real, fake, real_output, fake_output, loss, parameters))
+        real_output, fake_output = self._discriminate_both(real, fake, parameters, labels)
+        every = None if labels is None else distributed.gather(labels)
+        loss = self.objective.d_loss(real_output, fake_output, every)
+        return self._add_penalties(Turn("D", real, fake, real_output, fake_output, loss, parameters, labels))
 
-    def g_loss(self, real: Tensor, fake: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Turn:
+    def g_loss(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        labels: Tensor | None = None,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> Turn:
         """What G minimises. Its gradient comes through ``fake``, and through ``parameters`` if they depend on
         G.
         """
@@ -362,11 +389,11 @@ class Game:
         real_output = None
         if any(part.g_sees_reals for part in (self.objective, *self.g_penalties)):
             real = real[: len(fake)]  # labelled samples may follow, for D alone
-            real_output, fake_output = self._discriminate_both(real, fake, parameters)
+            real_output, fake_output = self._discriminate_both(real, fake, parameters, labels)
         else:
-            fake_output = self.discriminate(fake, parameters)
+            fake_output = self.discriminate(fake, parameters, labels)
         loss = self.objective.g_loss(real_output, fake_output)
-        return self._add_penalties(Turn("G", real, fake, real_output, fake_output, loss, parameters))
+        return self._add_penalties(Turn("G", real, fake, real_output, fake_output, loss, parameters, labels))
 
     def _add_penalties(self, turn: Turn) -> Turn:
         for penalty in self.d_penalties if turn.player == "D" else self.g_penalties:

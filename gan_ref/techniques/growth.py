@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from gan_ref.networks.progressive import growing
+
 
 class Stages(nn.Module):
     """The level of networks that double the first plane n times (Karras et al. 2018, §2 and appendix A).
@@ -40,6 +42,7 @@ def grow(growth: Stages | None, round: int, steps: int, networks: Iterable[nn.Mo
     """Let these networks run at their level in ``round``. Those without levels take no notice."""
     if growth is None:
         return
-    for network in networks:
-        level = growth(round, steps, getattr(network, "doublings", 0))
-        object.__setattr__(network, "level", level)  # a plain number: no tensor, and in no checkpoint
+    parts = growing(networks)
+    level = growth(round, steps, max((part.doublings for part in parts), default=0))
+    for part in parts:
+        part.level = level

@@ -24,24 +24,46 @@ class NonSaturating(nn.Module, Objective):
 
     ``real_label`` below 1 is one-sided label smoothing (Salimans et al. 2016, §3.4: 0.9): D's target for
     reals alone becomes α, so that its optimum is α·p_data / (p_data + p_model). Targets for fakes stay 0 (a
-    positive one would add p_model to the numerator and reward G's mistakes), and G's target stays 1.
+    positive one would add p_model to the numerator and reward G's mistakes).
+
+    The other three are tips from practice (ganhacks, Chintala et al. 2016, no. 6), and off by default. For
+    each sample anew, D's targets move towards the other label by U(0, ``spread``), and are exchanged,
+    t → 1 − t, with probability ``flip``. ``g_label`` below 1 is G's target, at which it stops to push a score
+    up (0.375 in the code of Salimans et al. 2016 for ImageNet).
     """
 
     log_odds = True
 
-    def __init__(self, real_label: float = 1.0):
+    def __init__(self, real_label: float = 1.0, g_label: float = 1.0, spread: float = 0.0, flip: float = 0.0):
         super().__init__()
-        if not 0 < real_label <= 1:
-            raise ValueError(f"real_label is a probability above 0, not {real_label}")
-        self.real_label = real_label
+        for name, value in (("real_label", real_label), ("g_label", g_label)):
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} is a probability above 0, not {value}")
+        for name, value in (("spread", spread), ("flip", flip)):
+            if not 0 <= value <= 0.5:
+                raise ValueError(f"{name} is from 0 to 0.5, not {value}")
+        self.real_label, self.g_label, self.spread, self.flip = real_label, g_label, spread, flip
 
     def d_loss(self, real: Output, fake: Output, labels: Tensor | None = None) -> Tensor:
-        # cross entropy with target α: softplus(−s) + (1 − α)·s
-        on_reals = F.softplus(-real.scores) + (1 - self.real_label) * real.scores
-        return on_reals.mean() + F.softplus(fake.scores).mean()
+        on_reals = _to_one(real.scores, self.target(real.scores, self.real_label))
+        on_fakes = _to_one(-fake.scores, 1 - self.target(fake.scores, 0.0))
+        return on_reals.mean() + on_fakes.mean()
 
     def g_loss(self, real: Output | None, fake: Output) -> Tensor:
-        return F.softplus(-fake.scores).mean()
+        return _to_one(fake.scores, self.g_label).mean()
+
+    def target(self, scores: Tensor, label: float) -> Tensor | float:
+        """D's target for each of the scores (N,), all of whose samples have this label."""
+        if not (self.spread or self.flip):
+            return label
+        u, coin = torch.rand((2, len(scores)), generator=self.rng, device=scores.device)
+        moved = label + self.spread * (u if label < 0.5 else -u)
+        return torch.where(coin < self.flip, 1 - moved, moved)
+
+
+def _to_one(scores: Tensor, target: Tensor | float) -> Tensor:
+    """The cross entropy of σ(s) with a target t, exact where t is near 1: softplus(−s) + (1 − t)·s."""
+    return F.softplus(-scores) + (1 - target) * scores
 
 
 class Minimax(NonSaturating):
@@ -100,6 +122,19 @@ class SemiSupervised(FeatureMatching):
         supervised = F.cross_entropy(real.logits[n:], labels)
         adversarial = F.softplus(-real.scores[:n]).mean() + F.softplus(fake.scores).mean()
         return supervised + self.unlabelled * 0.5 * adversarial
+
+
+class SemiSupervisedMinimax(SemiSupervised):
+    """SemiSupervised with L_G = E log(1 − D(G(z))) in place of feature matching (Salimans et al. 2016, §6).
+
+    The authors' code plays it with minibatch discrimination. D(x) = σ(s) is the probability that x is real,
+    and so L_G = −E softplus(s(G(z))).
+    """
+
+    g_sees_reals = False
+
+    def g_loss(self, real: Output | None, fake: Output) -> Tensor:
+        return -F.softplus(fake.scores).mean()
 
 
 # ---------------------------------------------------------------- other distances between the scores

@@ -72,7 +72,7 @@ class GradientPenalty(nn.Module, Penalty):
         between = torch.lerp(turn.fake, real, uniform(real, game.rng, per_sample=True))
         if not between.requires_grad:  # it already does where the gradient has to reach G through D's loss
             between.requires_grad_()
-        scores = game.discriminate(between, turn.parameters).scores
+        scores = game.discriminate(between, turn.parameters, turn.labels).scores
         return self.weight * (slope(scores, between) - 1).square().mean()
 
 
@@ -99,7 +99,7 @@ class DRAGAN(nn.Module, Penalty):
         real = turn.real.detach()
         around = real + uniform(real, game.rng, per_sample=True) * self.perturbation(real, game.rng)
         around.requires_grad_()
-        scores = game.discriminate(around, turn.parameters).scores
+        scores = game.discriminate(around, turn.parameters, turn.labels).scores
         return self.weight * (slope(scores, around) - 1).square().mean()
 
 
@@ -242,7 +242,8 @@ class LocalStability(nn.Module, Penalty):
     def forward(self, game: Game, turn: Turn) -> Tensor:
         if turn.parameters is not None:  # the penalty is on D's real step, from its own parameters
             game.see_reference()
-        d_loss = game.objective.d_loss(game.discriminate(turn.real), game.discriminate(turn.fake))
+        real, fake = (game.discriminate(x, labels=turn.labels) for x in (turn.real, turn.fake))
+        d_loss = game.objective.d_loss(real, fake)
         gradients = torch.autograd.grad(d_loss, game.d.parameters, create_graph=True, materialize_grads=True)
         return self.weight * squared_norm(distributed.means(gradients))
 
@@ -267,3 +268,26 @@ class FeatureMatchingTerm(nn.Module, Penalty):
         grown = min(1.0, game.round / self.rounds) if self.rounds else 1.0
         assert turn.real_output is not None
         return self.weight * grown * feature_distance(turn.real_output.features, turn.fake_output.features)
+
+
+# ---------------------------------------------------------------- what the samples are
+
+
+class AuxiliaryClassifier(nn.Module, Penalty):
+    """w·L_C in both players' losses: the classes that were asked for are to be seen (Odena et al. 2017, §4).
+
+    L_C = −E log P(y|x) − E log P(y|G(z, y)) in D's loss, by the logits that ``--conditional auxiliary`` gives
+    it (their eq. 3), and −E log P(y|G(z, y)) in G's, since the part on reals does not depend on G.
+    """
+
+    players = "DG"
+
+    def __init__(self, weight: float = 1.0):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, game: Game, turn: Turn) -> Tensor:
+        seen = [turn.fake_output, *([turn.real_output] if turn.player == "D" else [])]
+        assert turn.labels is not None
+        labels = distributed.gather(turn.labels)
+        return self.weight * sum(F.cross_entropy(o.logits, labels) for o in seen)  # type: ignore

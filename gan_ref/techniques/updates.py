@@ -35,10 +35,10 @@ class Alternating(nn.Module, UpdateRule):
             d_moves, g_moves = game.balance.who_moves(d)
             if d_moves:
                 game.d.descend(d)
-        for k, (x, _, z) in enumerate(batches[d_steps - 1 :]):
+        for k, (x, labels, z) in enumerate(batches[d_steps - 1 :]):
             if k > 0:  # for k = 0 the fakes are still those of the present G
                 fake = game.generate(z)
-            g = game.g_loss(x, fake)
+            g = game.g_loss(x, fake, labels)
             if g_moves:
                 game.g.descend(g)
         return d, g
@@ -58,7 +58,7 @@ class Simultaneous(nn.Module, UpdateRule):
         fake = game.generate(z)
         d = game.d_loss(x, fake.detach(), labels)
         d_moves, g_moves = game.balance.who_moves(d)
-        g = game.g_loss(x, fake, self.look_ahead(game, x, fake, labels))
+        g = game.g_loss(x, fake, labels, self.look_ahead(game, x, fake, labels))
         if d_moves:
             game.d.differentiate(d.loss)
         if g_moves:
@@ -128,7 +128,7 @@ class Consensus(nn.Module, UpdateRule):
     def forward(self, game: Game, batches: Sequence[Batch]) -> tuple[Turn, Turn]:
         ((x, labels, z),) = batches
         fake = game.generate(z)
-        d, g = game.d_loss(x, fake, labels), game.g_loss(x, fake)
+        d, g = game.d_loss(x, fake, labels), game.g_loss(x, fake, labels)
         weights = [*game.d.parameters, *game.g.parameters]
         v = distributed.means([
             *torch.autograd.grad(d.loss, game.d.parameters, create_graph=True, materialize_grads=True),

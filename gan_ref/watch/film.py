@@ -14,12 +14,14 @@ from gan_ref.errors import UserError
 from gan_ref.files import read_untrusted
 from gan_ref.pictures import pages
 from gan_ref.pictures.movies import write_movie
+from gan_ref.watch.moments import Moment, write_moment
 
 Pages = Sequence[tuple[int, Path]]  # rounds, and the picture after each, in order
 
 
 class Film:
     """``frames/NNNNNN.png`` at equal rounds of a run in the plane, and ``training.gif`` of them at its end.
+    Beside each frame, ``moments/NNNNNN.npz`` has the numbers of the laboratory page.
 
     There is a frame every 2^k rounds, with the k that gives 64 to 128 of them. A lengthened run takes a
     larger k, whose rounds are among those already drawn. Frames after round ``start`` are removed: a run that
@@ -32,11 +34,13 @@ class Film:
         for number, path in numbered_pages(folder / "frames"):
             if number > start:
                 path.unlink()
+                (folder / "moments" / f"{path.stem}.npz").unlink(missing_ok=True)
 
     def wants(self, number: int) -> bool:
         return number % self.every == 0 or number == self.rounds
 
-    def add(self, number: int, picture: np.ndarray) -> None:
+    def add(self, number: int, picture: np.ndarray, moment: Moment) -> None:
+        write_moment(self.folder / "moments" / f"{number:06}.npz", moment)
         pages.write_png(self.folder / "frames" / f"{number:06}.png", picture)
 
     def develop(self, fps: float = 20.0) -> None:

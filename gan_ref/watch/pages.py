@@ -10,10 +10,22 @@ from gan_ref import distributed
 from gan_ref.data import Dataset
 from gan_ref.evaluation.modes import mixture_coverage
 from gan_ref.latents.samples import forward_batch, generate
+from gan_ref.networks.output import Output
 from gan_ref.pictures import plane
 from gan_ref.pictures.pages import grid
 from gan_ref.techniques.game import Game
 from gan_ref.watch.metrics import points_of
+
+
+class AtNearestMode(nn.Module):
+    """A conditional D that takes each point for one of the mode nearest to it: points (N, 2) → Output."""
+
+    def __init__(self, discriminator: nn.Module, means: Tensor):
+        super().__init__()
+        self.discriminator, self.means = discriminator, means
+
+    def forward(self, x: Tensor) -> Output:
+        return self.discriminator(x, torch.cdist(x, self.means).argmin(dim=1))
 
 
 @distributed.alone()
@@ -30,7 +42,10 @@ def draw_sample_page(game: Game, dataset: Dataset, average: nn.Module, z: Tensor
     assert means is not None and sigma is not None
     points = points_of(game.g.module, z)
     fake, real = torch.from_numpy(points).to(z.device), dataset.samples[: len(points)]
-    field = plane.belief_field(game.d.module, game.objective, fake, real, plane.reach(means), game.pack)
+    judge: nn.Module = game.d.module
+    if getattr(judge, "sees_labels", False):
+        judge = AtNearestMode(judge, torch.from_numpy(means).to(z))
+    field = plane.belief_field(judge, game.objective, fake, real, plane.reach(means), game.pack)
     found = mixture_coverage(points, means, sigma)
     words = f"{found.modes}/{found.total} modes", f"{found.high_quality:.0%} high quality"
     return plane.draw_plane(points, field, means, sigma, (f"step {game.round:,}", *words))

@@ -210,7 +210,8 @@ def lines(it: Campaign) -> None:
               "{1: 2}", "1j", "0.5", "''", "1e999-1e999", "__import__('os')", "f()", "x",
               "(" * 500, "0x7" + "f" * 400, "1_0", "9" * 5000]  # fmt: skip
     known = [(kind, name) for kind in KINDS for name in choices(kind)]
-    words = "weight high low change margin rounds steps d_steps g_steps sigma real_label limit a b c".split()
+    words = "weight high low change margin rounds steps d_steps g_steps sigma real_label g_label spread flip"
+    words = [*words.split(), "limit", "a", "b", "c"]
     for _ in range(700):
         kind, name = it.rng.choice(known)
         given = ", ".join(
