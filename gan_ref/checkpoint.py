@@ -25,6 +25,8 @@ from gan_ref.networks import build_discriminator, build_generator
 from gan_ref.networks.conditional import classes_told
 from gan_ref.networks.size import shapes_only
 from gan_ref.shapes import sides
+from gan_ref.techniques import build
+from gan_ref.techniques.growth import grow
 
 FORMAT = 2
 DEMO = Path(__file__).parent / "demo.pt"  # a finished generator of faces; docs/explore.md has how it is made
@@ -212,10 +214,18 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Load
     config, shape = state["config"], tuple(state["shape"])
     module = build_generator(config, shape, len(state["classes"]))
     module.load_state_dict(state["average"])  # which load has held against this G
+    grow_as_saved(module, state)
     module.requires_grad_(False).eval()
     device = torch.device(device)
     classes = tuple(state["classes"][: classes_told(config, state["classes"])])
     return LoadedGenerator(module.to(device), config, shape, state["step"], find(path), device, classes)
+
+
+def grow_as_saved(module: nn.Module, state: dict[str, Any]) -> None:
+    """Let G or D, if it grows, run at the size that it had reached."""
+    config = state["config"]
+    growth = build("growth", config.growth) if config.growth else None
+    grow(growth, state["step"], config.steps, [module])
 
 
 def finished(path: str | Path) -> dict[str, Any]:
@@ -236,6 +246,7 @@ def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> 
     module = build_discriminator(config, shape, len(state["classes"]) if classifies else 0)
     restore(module, state.get("d_average") if classifies else state["discriminator"], "D")
     module.requires_grad_(False).eval()
+    grow_as_saved(module, state)
     real = state["reference"].get("real")
     like = torch.empty(config.batch_size, *shape, device="meta")
     require_like(real, like, "reference batch")

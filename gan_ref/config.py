@@ -18,7 +18,7 @@ NORMS_OF_D = ("batch", "virtual", "instance", "spectral", "weight", "none")
 NORMS_OF_G = ("batch", "virtual", "instance", "none")
 CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
 WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
-IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv")
+IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv", "progressive")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
     "networks": "the two networks",
@@ -127,6 +127,7 @@ class Config:
     )
     instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
     augment: str = _setting("game", "", "changes of all that D sees, DiffAugment or AdaptiveAugment")
+    growth: str = _setting("game", "", "when the progressive networks grow, as in 'Stages(end=0.5)'")
     schedules: tuple[str, ...] = _setting(
         "game", (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
     )

@@ -53,7 +53,7 @@ def reason_not_to_record(config: Config, game: Game) -> str:
         return "--no-cuda-graph"
     if distributed.world() > 1:
         return "several processes average their gradients"
-    followed = (game.instance_noise, game.augmentation, *game.schedules.all)
+    followed = (game.instance_noise, game.augmentation, game.growth, *game.schedules.all)
     for technique in (game.balance, *game.penalties, *followed):
         if technique is not None and technique.changes_each_round:
             return f"{type(technique).__name__} {technique.changes_each_round}"

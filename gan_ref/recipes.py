@@ -139,6 +139,20 @@ RECIPES: dict[str, Recipe] = {
         }
         | _adam(1e-4, 0.0, 0.9),
     ),
+    "progressive": Recipe(
+        "wgan-gp between networks that grow from the first plane to the image, blocks faded in",
+        "Karras et al. 2018",
+        {
+            "network": "progressive",
+            "growth": "Stages(end=0.5)",
+            "objective": "Wasserstein",
+            "penalties": ("GradientPenalty(weight=10.0)", "Drift(weight=0.001)"),
+            "norm_g": "none",
+            "norm_d": "none",
+            "latent_dim": 512,
+        }
+        | _adam(1e-3, 0.0, 0.99),
+    ),
     "dragan": Recipe(
         "D's gradients held at norm 1 around the data",
         "Kodali et al. 2017",

@@ -18,7 +18,7 @@ from gan_ref.run import Run, choose_settings
 from gan_ref.techniques import choices
 
 CHOICES = {
-    "network": ["dcgan", "face2015", "improved-dense", "improved-conv"],
+    "network": ["dcgan", "face2015", "improved-dense", "improved-conv", "progressive"],
     "norm_g": ["batch", "virtual", "instance", "none"],
     "norm_d": ["batch", "virtual", "instance", "spectral", "weight", "none"],
     "objective": [*sorted(choices("objectives")), "NonSaturating(spread=0.2, flip=0.1, g_label=0.9)"],
@@ -35,6 +35,7 @@ CHOICES = {
         ("Ramp(of='lr', start=0.5, last=0.01)",),
         ("Cosine(of='beta2')", "Ramp(of='R1.weight')"),
     ],
+    "growth": ["", "Stages", "Stages(rounds=4)"],
     "latent": ["normal", "uniform"],
     "weights": ["own", "normal", "xavier", "he", "orthogonal", "uniform"],
     "conditional": ["none", "projection", "auxiliary", "concatenation"],
@@ -85,6 +86,8 @@ SEMI = (
     recipes.settings("semi-supervised") | FACES | {"labels_per_class": 3, "penalties": ("GradientPenalty",)}
 )
 
+PROGRESSIVE = recipes.settings("progressive") | FACES
+
 
 @pytest.mark.parametrize(
     ("settings", "outcome"),
@@ -96,6 +99,8 @@ SEMI = (
                   "norm_d": "virtual"}, "trains"),
         (FACES | {"network": "face2015", "norm_d": "none", "width": 8, "penalties": ("R1",),
                   "update": "Unrolled"}, "trains"),  # D's gradient at the reals is exactly zero at first
+        (PROGRESSIVE | {"update": "Unrolled(steps=2)"}, "trains"),  # some weights are in no loss yet
+        (PROGRESSIVE | {"update": "Consensus"}, "trains"),
     ],
 )  # fmt: skip
 def test_combinations_that_once_failed(settings, outcome):

@@ -28,6 +28,7 @@ CHANGING = {
     "instance-noise": "InstanceNoise lowers its σ",
     "feature-matching-sum": "FeatureMatchingTerm raises its weight",
     "r3gan": "Cosine changes beta2",
+    "progressive": "Stages fades in blocks",
 }
 ROUNDS = 7
 

@@ -43,7 +43,8 @@ POOLED = (nn.MaxPool2d, layers.SpatialDropout, layers.Dropout)
 DENSE = (layers.WeightNormLinear, layers.GaussianNoise)
 VIRTUAL = (layers.VirtualBatchNorm2d,)
 ALL = (nn.BatchNorm2d, *VIRTUAL, layers.WeightNormConv2d, layers.SpectralNorm, layers.SpatialDropout,
-       layers.MinibatchDiscrimination, nn.Upsample, nn.MaxPool2d, nn.ConvTranspose2d)  # fmt: skip
+       layers.MinibatchDiscrimination, nn.Upsample, nn.MaxPool2d, nn.ConvTranspose2d,
+       layers.EqualisedConv2d, layers.PixelNorm, layers.MinibatchDeviation)  # fmt: skip
 
 PAPERS = {
     "baseline": Published("Hinge", ADAM, (8e-4, 8e-4), (0.0, 0.9), "DG", (layers.SpectralNorm,)),
@@ -71,6 +72,14 @@ PAPERS = {
     "lsgan": Published("LeastSquares", lr=(1e-3, 1e-3)),
     "wgan": Published("Wasserstein WeightClip", RMSPROP, (5e-5, 5e-5), (0.99,), "DDDDDG"),
     "wgan-gp": Published("Wasserstein GradientPenalty", ADAM, (1e-4, 1e-4), (0.0, 0.9), "DDDDDG", ()),
+    "progressive": Published(
+        "Wasserstein GradientPenalty Drift Stages",
+        ADAM,
+        (1e-3, 1e-3),
+        (0.0, 0.99),
+        d_layers=(layers.EqualisedConv2d, layers.MinibatchDeviation),
+        g_layers=(layers.EqualisedConv2d, layers.PixelNorm),
+    ),
     "dragan": Published("NonSaturating DRAGAN", ADAM, (1e-4, 1e-4), (0.5, 0.9), d_layers=()),
     "sngan": Published("Hinge", ADAM, (2e-4, 2e-4), (0.0, 0.9), "DDDDDG", (layers.SpectralNorm,)),
     "sngan-points": Published("Hinge", ADAM, (1e-3, 1e-3), (0.0, 0.9), "DG", (layers.SpectralNorm,)),
@@ -184,7 +193,7 @@ def test_its_techniques_are_really_on(name, data):
         for player, expected in ((run.game.d, paper.d_layers), (run.game.g, paper.g_layers)):
             present = {kind for kind in ALL for module in player.module.modules() if isinstance(module, kind)}
             wanted = {kind for kind in expected if kind in ALL}
-            if player is run.game.g and not {nn.Upsample, nn.BatchNorm1d} & set(expected):
+            if player is run.game.g and not {nn.Upsample, nn.BatchNorm1d, layers.PixelNorm} & set(expected):
                 wanted.add(nn.ConvTranspose2d)
             assert present == wanted
             assert all(called[kind.__name__] for kind in expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import tempfile
 import time
@@ -20,6 +21,7 @@ from gan_ref.data import Dataset
 from gan_ref.errors import UserError
 from gan_ref.loop import play_round
 from gan_ref.run import Run, use_fast_arithmetic
+from gan_ref.techniques.game import Turn
 from gan_ref.watch.best import BestCheckpoint
 from gan_ref.watch.metrics import measure_round
 from gan_ref.watch.moments import record_moment
@@ -65,9 +67,9 @@ def _seconds(measured: float, config: Config, dataset: Dataset) -> tuple[float, 
     ):
         folder = Path(scratch)
         _play(run, measured / 5)  # the first rounds are slower
-        begin, before = time.perf_counter(), run.game.round
-        d, g = _play(run, measured)
-        each = (time.perf_counter() - begin) / (run.game.round - before)
+        begin = time.perf_counter()
+        d, g, rounds = _play(run, measured)
+        each = (time.perf_counter() - begin) / rounds
         values = measure_round(run.game, d, g)
         each += _time(lambda: measure_round(run.game, d, g)) / config.log_every
         progress.advance(run.game.round)
@@ -92,14 +94,19 @@ def _seconds(measured: float, config: Config, dataset: Dataset) -> tuple[float, 
     return each, once
 
 
-def _play(run: Run, seconds: float):
-    """Play rounds for so long, the same number on all processes. Returns the last turns of D and of G."""
+def _play(run: Run, seconds: float) -> tuple[Turn, Turn, int]:
+    """Play rounds for so long. Returns the last turns of D and of G, and how many there were, the same number
+    on all processes. Where the networks grow, the rounds are of all sizes, as in the whole run.
+    """
     begin = time.perf_counter()
-    while True:
+    for rounds in itertools.count(1):
+        if run.game.growth is not None:  # multiples of the golden ratio are spread evenly, however many
+            run.game.round = int(rounds * 0.618034 % 1 * run.config.steps)
         d, g = play_round(run)
-        float(d.loss)  # wait for the device
+        d.loss.item()  # wait for the device
         if distributed.largest(int(time.perf_counter() - begin > seconds)):
-            return d, g
+            break
+    return d, g, rounds
 
 
 def _time(work: Callable[[], object]) -> float:

@@ -6,6 +6,9 @@
     conditional_batch_norm      ConditionalBatchNorm2d                   Dumoulin et al. 2017
     weight_norm                 WeightNormLinear, WeightNormConv2d       Salimans & Kingma 2016
     spectral_norm               spectral_norm                            Miyato et al. 2018
+    equalised                   EqualisedLinear, EqualisedConv2d         Karras et al. 2018, §4.1
+    pixel_norm                  PixelNorm                                Karras et al. 2018, §4.2
+    minibatch_deviation         MinibatchDeviation                       Karras et al. 2018, §3
     uniform_latent              UniformLatent                            Radford et al. 2016
     noise                       GaussianNoise, Dropout, SpatialDropout   Srivastava et al. 2014
     ends                        FromLatent, flatten                      where PyTorch's own are slow
@@ -17,8 +20,11 @@ penalties.
 from gan_ref.layers.batch_norm import SyncBatchNorm, batch_norm, measure_statistics, synchronise_batch_norm
 from gan_ref.layers.conditional_batch_norm import ConditionalBatchNorm2d, ConditionedSequential
 from gan_ref.layers.ends import FromLatent, flatten
+from gan_ref.layers.equalised import EqualisedConv2d, EqualisedLinear
+from gan_ref.layers.minibatch_deviation import MinibatchDeviation
 from gan_ref.layers.minibatch_discrimination import MinibatchDiscrimination
 from gan_ref.layers.noise import Dropout, GaussianNoise, SpatialDropout, seed_noise
+from gan_ref.layers.pixel_norm import PixelNorm
 from gan_ref.layers.spectral_norm import SpectralNorm, spectral_norm
 from gan_ref.layers.uniform_latent import UniformLatent
 from gan_ref.layers.virtual_batch_norm import VirtualBatchNorm2d, reference_pass, set_reference
@@ -28,9 +34,13 @@ __all__ = [
     "ConditionalBatchNorm2d",
     "ConditionedSequential",
     "Dropout",
+    "EqualisedConv2d",
+    "EqualisedLinear",
     "FromLatent",
     "GaussianNoise",
+    "MinibatchDeviation",
     "MinibatchDiscrimination",
+    "PixelNorm",
     "SpatialDropout",
     "SpectralNorm",
     "SyncBatchNorm",

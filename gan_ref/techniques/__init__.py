@@ -16,7 +16,7 @@ from torch import nn
 
 from gan_ref.errors import UserError
 
-KINDS = ("objectives", "penalties", "balance", "updates", "noise", "augmentation", "schedules")
+KINDS = "objectives penalties balance updates noise augmentation schedules growth".split()
 
 
 def choices(kind: str) -> dict[str, type[nn.Module]]:

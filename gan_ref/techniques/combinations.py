@@ -136,8 +136,9 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "a conditional D is told one class, and a pack has several: leave --pack or --conditional out",
     )
     extras = (compares, config.autoencoder, config.d_noise, config.d_dropout)
+    grows = images and config.network == "progressive"
     refuse(
-        classifies and any(extras),
+        (classifies or grows) and any(extras),
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
     )
 
@@ -147,6 +148,15 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     )
 
     # what the networks have
+    refuse(
+        grows and ({config.norm_g, config.norm_d} != {"none"} or config.weights != "own"),
+        "the progressive networks have the norms and the weights of their paper: take --norm none, and leave "
+        "--weights out",
+    )
+    refuse(
+        bool(config.growth) and config.network != "progressive",
+        f"{config.network} cannot grow: leave --growth out, or take --network progressive",
+    )
     refuse(
         config.weights == "own" and config.weights_scale != 1,
         "--weights-scale is a factor of --weights: give both, as in --weights he --weights-scale 0.5",

@@ -25,8 +25,10 @@ from gan_ref.layers import (
     set_reference,
 )
 from gan_ref.networks.output import Output, join
+from gan_ref.networks.progressive import fade
 from gan_ref.techniques.augmentation import DiffAugment
 from gan_ref.techniques.averaging import Average
+from gan_ref.techniques.growth import Stages, grow
 from gan_ref.techniques.noise import InstanceNoise
 from gan_ref.techniques.schedules import Ramp, Schedules, settings
 
@@ -202,6 +204,7 @@ class Game:
         penalties: Sequence[Penalty] = (),
         instance_noise: InstanceNoise | None = None,
         augmentation: DiffAugment | None = None,
+        growth: Stages | None = None,
         schedules: Sequence[Ramp] = (),
         steps: int = 0,
         rng: torch.Generator | None = None,
@@ -216,7 +219,7 @@ class Game:
         self.penalties = list(penalties)
         self.d_penalties = [p for p in self.penalties if "D" in p.players]
         self.g_penalties = [p for p in self.penalties if "G" in p.players]
-        self.instance_noise, self.augmentation = instance_noise, augmentation
+        self.instance_noise, self.augmentation, self.growth = instance_noise, augmentation, growth
         g_group, d_group = (player.optimizer.param_groups[0] for player in (self.g, self.d))
         techniques = filter(None, (objective, balance, *penalties, instance_noise, augmentation))
         self.schedules = Schedules(schedules, steps, settings(g_group, d_group, techniques))
@@ -242,8 +245,9 @@ class Game:
         self.d.rules, self.g.rules = [self.objective, *self.d_penalties], self.g_penalties
 
     def begin_round(self) -> None:
-        """Give the settings that follow a schedule their values of this round."""
+        """Give scheduled settings their values of this round, and networks that grow their size."""
         self.schedules.begin_round(self.round)
+        self.grow()
 
     def end_round(self, d: Turn, g: Turn) -> None:
         """Count the round, let coefficients follow its losses, and move the averages of the weights."""
@@ -259,6 +263,12 @@ class Game:
 
     # ---------------------------------------------------------------- the networks
 
+    def grow(self) -> None:
+        """Let the networks and the averages of their weights, if they grow, run at the size of this round."""
+        players = self.g.module, self.d.module
+        averages = [average.module for average in self.averages]
+        grow(self.growth, self.round, self.schedules.steps, [*players, *averages])
+
     def generate(self, z: Tensor) -> Tensor:
         """z (N, Z) → fake (N, C, H, W), float32."""
         with self._arithmetic(z):
@@ -273,6 +283,12 @@ class Game:
         "PacGAN", §2.2). From here on a pack takes the place of a sample, in penalties and noise too.
         """
         return x if self.pack == 1 else x.unflatten(0, (-1, self.pack)).flatten(1, 2)
+
+    def reals(self, x: Tensor) -> Tensor:
+        """Reals (N, C, …) as D sees them: packed, and as sharp as the fakes of a G that grows."""
+        if self.growth is not None:
+            x = fade(x, self.d.module)
+        return self.packs(x)
 
     def discriminate(
         self, x: Tensor, parameters: Mapping[str, Tensor] | None = None, labels: Tensor | None = None
@@ -348,7 +364,7 @@ class Game:
     ) -> Turn:
         """What D minimises on reals and fakes. Detach the fakes, unless G is differentiated too."""
         self.see_reference(parameters)
-        real, fake = self.packs(real), self.packs(fake)
+        real, fake = self.reals(real), self.packs(fake)
         if any(p.differentiates_real for p in self.d_penalties):
             real = real.detach().requires_grad_()
         if any(p.differentiates_fake for p in self.d_penalties) and not fake.requires_grad:
@@ -369,7 +385,7 @@ class Game:
         G.
         """
         self.see_reference(parameters)
-        real, fake = self.packs(real), self.packs(fake)
+        real, fake = self.reals(real), self.packs(fake)
         real_output = None
         if any(part.g_sees_reals for part in (self.objective, *self.g_penalties)):
             real = real[: len(fake)]  # labelled samples may follow, for D alone

@@ -134,6 +134,21 @@ class R2(R1):
         return self.weight / 2 * squared_slope(turn.fake_output.scores, turn.fake).mean()
 
 
+class Drift(nn.Module, Penalty):
+    """ε·E s(x)² at the reals (Karras et al. 2018, appendix A.1; ε = 0.001).
+
+    All scores of a Wasserstein critic may rise or fall together, which changes no loss. This holds them near
+    0.
+    """
+
+    def __init__(self, weight: float = 1e-3):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, game: Game, turn: Turn) -> Tensor:
+        return self.weight * turn.real_scores.square().mean()
+
+
 # ---------------------------------------------------------------- how large D's weights may be
 
 

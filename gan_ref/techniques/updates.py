@@ -103,7 +103,8 @@ class Unrolled(Simultaneous):
         states = differentiable_optimizers.copy_states(game.d.optimizer, weights)
         for _ in range(self.steps):
             turn = game.d_loss(real, fake, labels, dict(zip(own, weights)) | buffers)
-            gradients = distributed.means(torch.autograd.grad(turn.loss, weights, create_graph=True))
+            gradients = torch.autograd.grad(turn.loss, weights, create_graph=True, materialize_grads=True)
+            gradients = distributed.means(gradients)
             weights, states = differentiable_optimizers.step(game.d.optimizer, weights, gradients, states)
         return dict(zip(own, weights)) | buffers
 
@@ -130,8 +131,8 @@ class Consensus(nn.Module, UpdateRule):
         d, g = game.d_loss(x, fake, labels), game.g_loss(x, fake, labels)
         weights = [*game.d.parameters, *game.g.parameters]
         v = distributed.means([
-            *torch.autograd.grad(d.loss, game.d.parameters, create_graph=True),
-            *torch.autograd.grad(g.loss, game.g.parameters, create_graph=True),
+            *torch.autograd.grad(d.loss, game.d.parameters, create_graph=True, materialize_grads=True),
+            *torch.autograd.grad(g.loss, game.g.parameters, create_graph=True, materialize_grads=True),
         ])  # fmt: skip
         # A weight may be absent from v altogether, as the bias of a linear critic is.
         towards = distributed.means(
