@@ -75,7 +75,8 @@ def _seconds(measured: float, config: Config, dataset: Dataset) -> tuple[float, 
         progress.advance(run.game.round)
         progress.log(values, d.real_scores, d.fake_output.scores)
         draw_page = lambda: draw_sample_page(run.game, dataset, run.sampling_generator(), z)
-        draw_page(), progress.draw_curves()  # what the first of them loads is not timed
+        draw_page()
+        progress.draw_curves()  # what these load is not timed
         page = _time(draw_page)
         progress.drawn = -math.inf
         curves = _time(progress.draw_curves)
