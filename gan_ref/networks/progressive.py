@@ -122,7 +122,7 @@ class Discriminator(nn.Module):
             for smaller, size in zip(sizes, sizes[1:])
         )
         self.dense = nn.Sequential(EqualisedLinear(first * k_h * k_w, first), rectifier())
-        self.score = EqualisedLinear(first, 1, gain=1.0)
+        self.score, self.out_features = EqualisedLinear(first, 1, gain=1.0), first
 
     def forward(self, x: Tensor) -> Output:
         k, alpha = newest(self.level)
