@@ -129,6 +129,7 @@ def settings(images: str, folder: Path, *more: str) -> list[str]:
         return ["--resume", str(folder), *more]
     small = "--image-size 16 --width 4 --latent-dim 8 --batch-size 8 --norm none --log-every 2 --no-walk"
     plain = "--precision float32 --optimizer sgd --lr-d 0.01 --lr-g 0.01"
+    plain += " --schedules Ramp(rounds=60)"  # the default's depends on the length of the run
     return ["--data", images, "--out", str(folder), *small.split(), *plain.split(), *more]
 
 

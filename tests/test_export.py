@@ -14,6 +14,7 @@ from gan_ref.checkpoint import LoadedGenerator, load_generator
 from gan_ref.commands import evaluate, export, sample, train, walk
 from gan_ref.config import Config
 from gan_ref.explore.onnx_model import to_onnx, without_batch_norm
+from gan_ref.latents.classes import classes_in_turn, of_class, with_class
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.layers import set_reference
 from gan_ref.networks import build_generator
@@ -31,11 +32,14 @@ NETWORKS = {
     "dcgan-nearest": ((3, 32, 32), {"upsample": "nearest"}),
     "face2015": ((3, 32, 32), {"network": "face2015"}),
     "face2015-virtual": ((3, 32, 32), {"network": "face2015", "norm_g": "virtual"}),
+    "dcgan-classes": ((3, 32, 32), {"conditional": "projection"}),
+    "dcgan-class-beside-z": ((3, 16, 16), {"conditional": "concatenation"}),
     "improved-dense": ((1, 28, 28), {"network": "improved-dense"}),
     "improved-conv": ((3, 32, 32), {"network": "improved-conv"}),
     "progressive": ((3, 32, 32), {"network": "progressive"}),
     "points": ((2,), {"data": "ring8"}),
 }
+CLASSES = ("a", "a, b", "<c>")
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
@@ -43,25 +47,35 @@ def generator(name: str) -> LoadedGenerator:
     """A G whose norms have statistics that matter, as after training."""
     shape, settings = NETWORKS[name]
     config = Config(width=8, latent_dim=Z, **settings)
-    module = build_generator(config, shape)
+    classes = CLASSES if config.conditional != "none" else ()
+    module = build_generator(config, shape, len(classes))
     rng = torch.Generator().manual_seed(1)
     for parameter in module.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=rng)
     module.train()
-    set_reference(module, torch.randn(16, Z, generator=rng))
-    module(torch.randn(64, Z, generator=rng))
+    inputs = Z + len(classes)
+    set_reference(module, torch.randn(16, inputs, generator=rng))
+    module(torch.randn(64, inputs, generator=rng))
     module.eval()
-    set_reference(module, torch.randn(16, Z, generator=rng))
+    set_reference(module, torch.randn(16, inputs, generator=rng))
     return LoadedGenerator(
-        module.requires_grad_(False), config, shape, 1, checkpoint.DEMO, torch.device("cpu")
+        module.requires_grad_(False), config, shape, 1, checkpoint.DEMO, torch.device("cpu"), classes
     )
+
+
+def points(made: LoadedGenerator, seed: int, count: int) -> torch.Tensor:
+    """What G is given of z number 0 to count − 1: z, and in turn its classes."""
+    k = len(made.classes)
+    return with_class(numbered_z(seed, range(count), Z), classes_in_turn(range(count), k), k)
 
 
 @every_network
 def test_a_network_without_its_batch_norms_is_the_same_function(name):
-    made, z = generator(name), numbered_z(0, range(5), Z)
+    made = generator(name)
+    z = points(made, 0, 5)
     folded = without_batch_norm(made.module)
-    assert not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in folded.modules())
+    left = [layer for layer in folded.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    assert all(layer.weight is None for layer in left)  # the norm inside a conditional one
     x = made.module(z)
     assert (folded(z) - x).abs().max() < 1e-5 * max(1.0, float(x.abs().max()))
 
@@ -75,10 +89,31 @@ def test_onnxruntime_draws_what_pytorch_draws(name):
     made = generator(name)
     model = onnxruntime.InferenceSession(to_onnx(made), providers=["CPUExecutionProvider"])
     for count in (1, 5, 64):
-        z = numbered_z(3, range(count), Z)
+        z = points(made, 3, count)
         (x,) = model.run(["x"], {"z": z.numpy()})
         assert x.shape == (count, *NETWORKS[name][0]) and x.dtype == np.float32
         assert np.abs(x - made.module(z).numpy()).max() < 1e-4
+
+
+@needs_onnx
+@pytest.mark.parametrize("label", [None, "a, b"])
+def test_a_conditional_model_is_told_the_class_unless_it_is_of_one(label, monkeypatch, tmp_path, capsys):
+    import onnxruntime
+
+    made = generator("dcgan-classes")
+    monkeypatch.setattr(checkpoint, "load_generator", lambda run: made)
+    flags = [] if label is None else ["--class", label]
+    assert export.main(["run", "--out", str(tmp_path / "g.onnx"), *flags]) == 0
+    told = "z and a class (N, 7 + 3)" if label is None else "z (N, 7)"
+    assert f"{told} to x (N, 3×32×32)" in capsys.readouterr().out
+    model = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
+    z = points(made, 0, 5) if label is None else numbered_z(0, range(5), Z)
+    (x,) = model.run(["x"], {"z": z.numpy()})
+    asked = made if label is None else of_class(made, label)
+    assert np.abs(x - asked.module(z).numpy()).max() < 1e-4
+    if label is None:
+        (other,) = model.run(["x"], {"z": with_class(z[:1, :Z], torch.tensor([1]), 3).numpy()})
+        assert np.abs(x[0] - other[0]).max() > 1e-2
 
 
 # ---------------------------------------------------------------- the commands

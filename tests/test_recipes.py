@@ -47,7 +47,7 @@ ALL = (nn.BatchNorm2d, *VIRTUAL, layers.WeightNormConv2d, layers.SpectralNorm, l
        layers.EqualisedConv2d, layers.PixelNorm, layers.MinibatchDeviation)  # fmt: skip
 
 PAPERS = {
-    "baseline": Published("Hinge", ADAM, (8e-4, 8e-4), (0.0, 0.9), "DG", (layers.SpectralNorm,)),
+    "baseline": Published("Hinge Ramp", ADAM, (16e-4, 16e-4), (0.0, 0.99), "DG", (layers.SpectralNorm,)),
     "dcgan": Published(),
     "face-2015-bn": Published(
         f"NonSaturating {WARM_UP_AND_DECAY}", **FACE_2015, d_layers=(*POOLED, nn.BatchNorm2d)
@@ -94,10 +94,10 @@ PAPERS = {
     "local-stability": Published("NonSaturating LocalStability", lr=(1e-4, 1e-4)),
     "instance-noise": Published("NonSaturating InstanceNoise"),
     "projection": Published(
-        "Hinge",
+        "Hinge Ramp",
         ADAM,
-        (8e-4, 8e-4),
-        (0.0, 0.9),
+        (16e-4, 16e-4),
+        (0.0, 0.99),
         "DG",
         (layers.SpectralNorm,),
         (nn.BatchNorm2d, layers.ConditionalBatchNorm2d),

@@ -16,7 +16,6 @@ from gan_ref.errors import UserError
 from gan_ref.explore.laboratory import Training, make_laboratory
 from gan_ref.explore.page import make_page
 from gan_ref.files import write_atomically
-from gan_ref.latents.classes import of_class
 from gan_ref.watch.moments import SPAN, read_moments
 
 
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--class",
         dest="label",
         metavar="NAME",
-        help="the class that a conditional G draws [its first]",
+        help="the class that a conditional G draws [the page has a menu]",
     )
     given = parser.parse_args(argv)
     if not (given.out or given.serve):
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if in_plane == {True}:
         page = make_laboratory([training(*pair) for pair in zip(given.runs, generators)])
     elif len(generators) == 1:
-        page = make_page(of_class(generators[0], given.label), given.runs[0], given.offline)
+        page = make_page(generators[0], given.runs[0], given.offline, label=given.label)
     else:
         raise UserError("a page holds one run of images, or up to four runs in the plane")
     if out:

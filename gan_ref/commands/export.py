@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--class",
         dest="label",
         metavar="NAME",
-        help="the class that a conditional G draws [its first]",
+        help="the class that a conditional G draws in an .onnx [its input says it]",
     )
     given = parser.parse_args(argv)
     out = output_file(given.out, (".onnx", ".pt"))
@@ -32,10 +32,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         from gan_ref.explore.onnx_model import to_onnx
 
-        generator = of_class(checkpoint.load_generator(given.checkpoint), given.label)
+        generator = checkpoint.load_generator(given.checkpoint)
+        if given.label is not None:
+            generator = of_class(generator, given.label)
         model = to_onnx(generator)
         with write_atomically(out) as part:
             part.write_bytes(model)
         sample = "×".join(map(str, generator.shape))
-        what = f"z (N, {generator.config.latent_dim}) to x (N, {sample}), float32"
+        latent_dim, classes = generator.config.latent_dim, len(generator.classes)
+        told = f"z and a class (N, {latent_dim} + {classes})" if classes else f"z (N, {latent_dim})"
+        what = f"{told} to x (N, {sample}), float32"
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB, {what}")

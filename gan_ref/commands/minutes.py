@@ -74,8 +74,10 @@ def _seconds(measured: float, config: Config, dataset: Dataset) -> tuple[float, 
         each += _time(lambda: measure_round(run.game, d, g)) / config.log_every
         progress.advance(run.game.round)
         progress.log(values, d.real_scores, d.fake_output.scores)
-        page = _time(lambda: draw_sample_page(run.game, dataset, run.sampling_generator(), z))
-        progress.draw_curves()  # matplotlib loads here
+        draw_page = lambda: draw_sample_page(run.game, dataset, run.sampling_generator(), z)
+        draw_page()
+        progress.draw_curves()  # what these load is not timed
+        page = _time(draw_page)
         progress.drawn = -math.inf
         curves = _time(progress.draw_curves)
         each += page / config.sample_every + curves / max(config.sample_every, DRAWN_EVERY / each)
@@ -86,6 +88,7 @@ def _seconds(measured: float, config: Config, dataset: Dataset) -> tuple[float, 
             each += _time(lambda: best.measure(run.sampling_generator())) / config.score_every
         once = 0.0
         if dataset.points:
+            record_moment(run.game, dataset, z)
             once = FILM * (page + _time(lambda: record_moment(run.game, dataset, z)))
         if config.walk:
             generator = checkpoint.load_generator(folder)

@@ -22,6 +22,7 @@ LINEAR = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 def to_onnx(generator: FinishedGenerator) -> bytes:
     """The model z (N, Z) → x (N, *shape) for any N, float32, with G's averaged weights and no batch norm.
 
+    A conditional G of K classes takes z and a class, (N, Z + K): see gan_ref/latents/classes.py.
     Raises UserError if the packages that write ONNX are missing.
     """
     try:
@@ -29,7 +30,7 @@ def to_onnx(generator: FinishedGenerator) -> bytes:
     except ImportError:
         raise UserError("onnx and onnxscript write this file: pip install onnx onnxscript") from None
     module = without_batch_norm(generator.module).cpu()
-    z = torch.zeros(2, generator.config.latent_dim)
+    z = torch.zeros(2, generator.config.latent_dim + len(generator.classes))
     batch = torch.export.Dim("batch")
     options: dict[str, Any] = {"input_names": ["z"], "output_names": ["x"], "verbose": False}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells of torchvision, which it lacks

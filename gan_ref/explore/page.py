@@ -8,11 +8,13 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gan_ref.errors import UserError
 from gan_ref.explore.onnx_model import to_onnx
+from gan_ref.latents.classes import find_class, of_class
 from gan_ref.latents.directions import layer_directions, strongest_dimensions
 from gan_ref.latents.numbers import numbered_z
 from gan_ref.latents.samples import FinishedGenerator
@@ -37,32 +39,55 @@ RUNTIME = {
 
 
 def make_page(
-    generator: FinishedGenerator, run: str, offline: str | Path | None = None, cdn: str = CDN
+    generator: FinishedGenerator,
+    run: str,
+    offline: str | Path | None = None,
+    cdn: str = CDN,
+    label: str | None = None,
 ) -> str:
     """The page of a generator of images; ``run`` is what its commands call it.
 
+    That of a conditional one has a menu of its classes, unless it is the page of the class ``label`` alone.
+
     Its runtime is fetched from ``cdn``, or embedded from a folder ``offline`` that holds a copy, so that the
-    page needs no network. Raises UserError if a file of the copy is missing or another version.
+    page needs no network. Raises UserError if a file of the copy is missing or another version, or
+    if there is no such class.
     """
-    config = generator.config
+    config, names = generator.config, generator.classes
+    one = of_class(generator, label)
+    words = [class_word(k, names) for k in range(len(names))]
+    said = "" if label is None else f" --classes {words[find_class(label, names)]}"
+    generator = generator if label is None else one
     z = numbered_z(config.seed, range(NUMBERS), config.latent_dim)
-    directions = layer_directions(generator)[:DIRECTIONS]
+    directions = layer_directions(one)[:DIRECTIONS]
     kinds = ["cpu"] if offline else list(RUNTIME)
     data = {
         "name": Path(run).name or run,
-        "run": shlex.quote(run),
+        "run": shlex.quote(run) + said,
         "about": about(config, generator.shape),
         "shape": generator.shape,
         "latent": config.latent_dim,
         "seed": config.seed,
         "numbers": NUMBERS,
-        "dimension": strongest_dimensions(generator, 1, config.seed, (-3, 3))[0],
+        "classes": generator.classes,
+        "words": words,
+        "dimension": strongest_dimensions(one, 1, config.seed, (-3, 3))[0],
         "z": pack(z.numpy().tobytes()),
         "directions": pack(directions.contiguous().numpy().tobytes()),
         "model": pack(to_onnx(generator)),
         "runtime": {kind: runtime_files(kind, offline, cdn) for kind in kinds},
     }
     return fill("page.html", data, connect="'none'" if offline else cdn)
+
+
+def class_word(k: int, names: Sequence[str]) -> str:
+    """What ``walk --classes`` calls class k: its name, quoted for a shell, or where that is no single word of
+    the flag, its number.
+
+    >>> [class_word(k, ["a face", "smile, round"]) for k in (0, 1)]
+    ["'a face'", '1']
+    """
+    return str(k) if "," in names[k] or names[k].startswith("-") else shlex.quote(names[k])
 
 
 def about(config: Any, shape: tuple[int, ...]) -> str:

@@ -40,7 +40,7 @@ class OfClass(nn.Module):
         self.module, self.label, self.classes = module, label, classes
 
     def forward(self, z: Tensor) -> Tensor:
-        labels = torch.full((len(z),), self.label, device=z.device)
+        labels = torch.full(z.shape[:1], self.label, device=z.device)  # len(z) would fix N in an export
         return self.module(with_class(z, labels, self.classes))
 
 

@@ -109,7 +109,7 @@ class Campaign:
         return bytes(damaged)
 
 
-def one_round(config, dataset, folder, state=None) -> None:
+def one_round(config, dataset, folder, state=None, init=None) -> None:
     """In place of loop.train: build, load, play a round if it is a small one, save."""
     run = Run(config, dataset)
     if state is not None:
