@@ -79,7 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         processes = join_processes()
     with processes:  # which silences all but the first process, so what they print with is chosen inside
         with redirect_stdout(Lasting(sys.stdout)), redirect_stderr(Lasting(sys.stderr)):  # type: ignore[type-var]
-            return resume_run(resume, out, given) if resume else begin_run(out, given, minutes, init)
+            status = resume_run(resume, out, given) if resume else begin_run(out, given, minutes, init)
+    if isinstance(processes, nullcontext):
+        return status
+    from gan_ref.distributed import leave
+
+    return leave(status)
 
 
 def begin_run(out: str | None, given: dict[str, Any], minutes: float | None, init: str | None) -> int:
