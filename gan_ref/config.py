@@ -163,10 +163,9 @@ class Config:
             value, setting = getattr(self, name), self.__dataclass_fields__[name]
             if value is None and setting.default is None:
                 continue
-            if read := setting.metadata["read"]:
-                object.__setattr__(self, name, read(value))
-            else:
-                _require(name, value, kind, setting.metadata)
+            read = setting.metadata["read"]
+            value = read(value) if read else _checked(name, value, kind, setting.metadata)
+            object.__setattr__(self, name, value)
 
     def replace(self, **changes: Any) -> Config:
         return dataclasses.replace(self, **changes)
@@ -204,24 +203,25 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _require(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> None:
-    """Raise UserError unless ``value`` is of type ``kind`` and within the field's limits."""
+def _checked(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
+    """``value`` as a ``kind``. Raises UserError unless it is one, and within the field's limits."""
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
             raise UserError(f"{flag(name)} is a list of names, not {value!r}")
-        return
+        return value
     if type(value) is not kind and not (kind is float and type(value) is int):
         wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
         raise UserError(f"{flag(name)} is {wanted}, not {value!r}")
     if limits["choices"] and value not in limits["choices"]:
         raise UserError(f"{flag(name)} is one of {', '.join(limits['choices'])}; not {value!r}")
     if kind in (int, float):
-        if not math.isfinite(value):
+        if type(value) is float and not math.isfinite(value):
             raise UserError(f"{flag(name)} must be finite, not {value}")
         if limits["low"] is not None and value < limits["low"]:
             raise UserError(f"{flag(name)} must be at least {limits['low']:g}, not {value}")
         if limits["high"] is not None and value > limits["high"]:
             raise UserError(f"{flag(name)} must be at most {limits['high']:g}, not {value}")
+    return float(value) if kind is float else value  # Adam takes no β that is a whole number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

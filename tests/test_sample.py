@@ -224,6 +224,7 @@ def test_a_failure_halfway_leaves_whole_files_only(tmp_path, monkeypatch):
         (["--out", "a.jpg"], "must end in .png"),
         (["--out", "a.png", "--count", "0"], "--count must be from 1"),
         (["--out", "a.png", "--count", "-3"], "--count must be from 1"),
+        (["--out", "a.png", "--count", "1" + "0" * 30], "--count must be from 1"),
         (["--out", "a.png", "--count", "1000000"], "--each FOLDER"),
         (["--out", "a.png", "--columns", "0"], "--columns must be from 1"),
         (["--out", "a.png", "--columns", "65"], "--columns must be from 1 to 64"),

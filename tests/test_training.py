@@ -365,6 +365,9 @@ def test_a_config_is_its_own_complete_record():
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(UserError, match="steps"):
         Config(steps=True)
+    with pytest.raises(UserError, match="--width must be at most"):  # no float is so large
+        Config(width=10**400)
+    assert type(Config(beta1=0).beta1) is float  # which Adam insists on
 
 
 # ---------------------------------------------------------------- what is watched
@@ -402,7 +405,7 @@ def test_rows_of_a_player_that_waited_are_the_same_after_a_resume(images, tmp_pa
 @pytest.mark.parametrize(
     "bad",
     [b"[" * 5000, b"\xff\xfe", b'{"step": 3, "d_loss": "low"}', b'{"step": 1e999}', b'{"step": null}', b"[3]",
-     b"\0", b'{"step": ' + b"9" * 5000 + b"}"],
+     b"\0", b'{"step": ' + b"9" * 5000 + b"}", b'{"step": 3, "a": ' + b"9" * 400 + b"}"],
 )  # fmt: skip
 def test_a_damaged_line_of_metrics_goes_with_all_behind_it(tmp_path, bad):
     path = tmp_path / "metrics.jsonl"

@@ -60,9 +60,9 @@ def write(
         raise UserError("--only says which samples and so how many: leave out --count")
     require_numbers("--only", only)
     each_class = label == "each"
-    chosen = only or range((8 if each_class else 64) if count is None else count)
-    require_range("--count", len(chosen) * max(1, len(generator.classes) * each_class), 1, 1_000_000)
-    row, labels = len(chosen), choose_classes(generator.classes, label, len(chosen))
+    row = len(only) if only else (8 if each_class else 64) if count is None else count
+    require_range("--count", row * max(1, len(generator.classes) * each_class), 1, 1_000_000)
+    chosen, labels = only or range(row), choose_classes(generator.classes, label, row)
     chosen = [*chosen] * (len(generator.classes) if each_class else 1)
     names = range(len(chosen)) if each_class else chosen  # of files
     count, columns = len(chosen), row if each_class and columns is None else columns

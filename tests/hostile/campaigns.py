@@ -32,7 +32,7 @@ import torch
 from PIL import Image
 
 from gan_ref import checkpoint, loop
-from gan_ref.commands import compare, evaluate, sample, train, walk
+from gan_ref.commands import compare, evaluate, export, film, project, sample, train, walk
 from gan_ref.config import TYPES, flag
 from gan_ref.data import open_dataset
 from gan_ref.errors import UserError
@@ -114,6 +114,8 @@ def one_round(config, dataset, folder, state=None, init=None) -> None:
     run = Run(config, dataset)
     if state is not None:
         run.load_state_dict(state)
+    elif init is not None:
+        run.begin_from(init)
     if config.batch_size <= 64 and (config.image_size or 16) <= 32:
         loop.play_round(run)
         checkpoint.save(folder / "checkpoint.pt", run.state_dict())
@@ -224,6 +226,7 @@ def lines(it: Campaign) -> None:
     row = b'{"step": 5, "d_loss": 0.25, "g_loss": NaN, "images_per_second": 12.5}\n'
     odd = [b"[" * 5000 + b"\n", b'{"step": 1e999}\n', b'{"step": "5"}\n', b'{"step": null}\n',
            b"\xff\xfe\n", b"\0\n", b'{"step": ' + b"9" * 5000 + b"}\n",
+           b'{"step": ' + b"9" * 400 + b"}\n", b'{"step": 3, "a": -' + b"9" * 400 + b"}\n",
            b'{"step": 3, "a": {}}\n', b"\n", b'{"step": true}\n', b"{}\n"]  # fmt: skip
     path = it.folder / "metrics.jsonl"
     for _ in range(400):
@@ -251,12 +254,12 @@ def flags(it: Campaign) -> None:
         noise().save(data / f"{k}.png")
     numbers = ["-1", "0", "1", "2", "3", "7", "16", "48", "512", "1000000000", "1" + "0" * 30,
                "x", "", " ", "1e3", "nan", "inf", "-inf", "1e308", "1e-320", "0.5", "0x10", "½",
-               "٣", "1_0", "-0", "9" * 5000]  # fmt: skip
+               "٣", "1_0", "-0", "9" * 400, "9" * 5000]  # fmt: skip
     texts = ["", " ", "x", "\x1b[31m", "a\nb", "\udcff\udcfe", "ü☃", "n" * 300, "/", "..",
              "~nobody/x", "%s{}", "-", "--", "R1", "R1(weight=10)", "R1(weight=nan)", "Hinge",
              "Hinge()", "Fixed(d_steps=2)", "none", "cpu", "batch", "ring8", "grid25", "faces",
              "/dev/null", "/proc/self/mem", "Unrolled(steps=1000000)", "Fixed(d_steps=999999)"]  # fmt: skip
-    for k in range(300):
+    for k in range(800):
         out = it.folder / f"run{k}"
         argv = ["--data", it.rng.choice([str(data), str(data), "ring8"]), *TINY, "--out", str(out)]
         if "ring8" in argv:
@@ -291,7 +294,7 @@ def flags(it: Campaign) -> None:
         compare.main: ["--out", str(it.folder / "c"), "--no-such-flag"],
     }
     costly = {"1000000000", "1e308", "512", "48"}  # such a walk would be right and long
-    for _ in range(200):
+    for _ in range(400):
         main = it.rng.choice([walk.main, walk.main, sample.main, sample.main, evaluate.main, compare.main])
         argv = list(starts[main])
         for _ in range(it.rng.choice([1, 1, 2])):
@@ -299,19 +302,86 @@ def flags(it: Campaign) -> None:
         it.call(main, argv)
 
 
+def drawing(it: Campaign) -> None:
+    """Damaged and contradicting files of z, pictures, pages and weights, for the commands that draw."""
+    runs = [trained(it), trained(it, "--conditional")]
+    loop.train = one_round
+    good = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    file = io.BytesIO()
+    np.save(file, good)
+    odd = [good[:, :3], good[0], good[None], good[:0], good.astype(np.float64), good.astype(complex),
+           good.astype(int), good.astype("U8"), good * math.nan, good * math.inf, good * 1e38,
+           np.zeros((3, 4), [("a", "f4")]), np.array([good, None], object),
+           np.zeros((100_000, 4), bool)]  # fmt: skip
+    z, picture, out = it.folder / "z.npy", it.folder / "picture.png", it.folder / "out"
+    values = ["0", "1", "2", "-1", "0,1", "1,0,2,9999999", "a", "b", "a,b", "each", "c", "", "nan", "x",
+              "\x1b[31m", "9" * 400, "1" + "0" * 30, ",", "0.5", "1x2"]  # fmt: skip
+    known: dict[Callable, tuple[list[str], list[str]]] = {  # what each is begun with, and its other flags
+        walk.main: (["--frames", "2", "--out", f"{out}.gif"],
+                    "--z --z --through --between --classes --direction --dimension --psi --hold --ease "
+                    "--path --span --keyframes --grid --captions --frames-dir --factors --no-loop".split()),
+        sample.main: (["--out", f"{out}.png"], "--save-z --only --class --count --each --numbers".split()),
+        project.main: ([str(picture), "--steps", "2", "--out", f"{out}.npy"],
+                       "--class --starts --steps --scale".split()),
+        film.main: (["--out", f"{out}.gif"], "--frames --fps --scale".split()),
+        export.main: (["--out", f"{out}.pt"], ["--class", "--out"]),
+        train.main: ([*TINY, "--init"], "--augment --pack --conditional --width --latent --data".split()),
+    }  # fmt: skip
+    alone = {"--captions", "--factors", "--no-loop", "--numbers"}
+    files = {"--z": [str(z)], "--between": [f"{picture},{picture}", f"{picture},{z}"], "--save-z": [str(z)],
+             "--frames-dir": [str(out)], "--each": [str(out)],
+             "--out": [f"{out}.onnx", f"{out}.npy", str(out)],
+             "--augment": ["DiffAugment", "AdaptiveAugment", "DiffAugment(policy='x')", "Hinge"],
+             "--data": [str(it.folder / "data"), "ring8", str(z)]}  # fmt: skip
+    os.chdir(it.folder)
+    for k in range(1000):
+        if it.rng.random() < 0.5:
+            np.save(z, it.rng.choice(odd))
+        else:
+            z.write_bytes(it.damage(file.getvalue(), it.rng.choice([128, None])))
+        content = encoded(it.rng.choice(["PNG", "JPEG", "GIF"]))
+        picture.write_bytes(it.damage(content) if it.rng.random() < 0.7 else content)
+        run = it.rng.choice(runs)
+        page = it.rng.choice(sorted((run / "samples").iterdir()))
+        page.write_bytes(it.damage(page.read_bytes()))
+        main = it.rng.choice(list(known))
+        begun, flags = known[main]
+        argv = [*begun, str(run)] if main is train.main else [str(run), *begun]
+        if main is train.main:
+            argv += ["--data", str(it.folder / "data"), "--out", str(it.folder / f"new{k}")]
+        for name in it.rng.choices(flags, k=it.rng.choice([0, 1, 1, 2])):
+            choose = files.get(name, values) if it.rng.random() < 0.8 else values
+            argv += [name] if name in alone else [name, it.rng.choice(choose)]
+            if name == "--span":
+                argv.append(it.rng.choice(values))
+        it.call(main, argv)
+
+
 # ---------------------------------------------------------------- checkpoints
 
 
-def trained(it: Campaign) -> Path:
-    """The folder of a small finished run."""
+def trained(it: Campaign, *more: str) -> Path:
+    """The folder of a small finished run on two classes, named after ``more``, settings beside TINY's."""
     data = it.folder / "data"
-    data.mkdir()
     for k in range(8):
-        noise().save(data / f"{k}.png")
-    out = it.folder / "trained"
-    argv = ["--data", str(data), *TINY, "--norm", "batch", "--out", str(out)]
+        (data / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        noise().save(data / "ab"[k % 2] / f"{k}.png")
+    out = it.folder / "-".join(["trained", *(flag[2:] for flag in more)])
+    argv = ["--data", str(data), *TINY, "--norm", "batch", *more, "--out", str(out)]
     assert train.main(argv) == 0, argv
     return out
+
+
+def take(it: Campaign, path: Path) -> None:
+    """Hand a checkpoint to a command that goes on from it, begins with its weights, or draws."""
+    new = ["--data", str(it.folder / "data"), *TINY, "--out", str(it.folder / f"new{it.used + it.refused}")]
+    main, argv = it.rng.choice([
+        (train.main, ["--resume", str(path), "--steps", "9"]),
+        (train.main, ["--resume", str(path), "--steps", "9"]),
+        (train.main, [*new, "--init", str(path)]),
+        (sample.main, [str(path), "--count", "1", "--out", str(it.folder / "s.png")]),
+    ])  # fmt: skip
+    it.call(main, argv)
 
 
 def checkpoint_bytes(it: Campaign) -> None:
@@ -319,14 +389,11 @@ def checkpoint_bytes(it: Campaign) -> None:
     whole = (trained(it) / "checkpoint.pt").read_bytes()
     path = it.folder / "damaged" / "checkpoint.pt"
     path.parent.mkdir()
-    for _ in range(500):
+    for _ in range(1000):
         reach = it.rng.choice([64, 8000, None])  # the pickle comes first, the directory last
         turned = it.rng.random() < 0.3
         path.write_bytes(it.damage(whole[::-1], 3000)[::-1] if turned else it.damage(whole, reach))
-        if it.rng.random() < 0.5:
-            it.call(train.main, ["--resume", str(path), "--steps", "9"])
-        else:
-            it.call(sample.main, [str(path), "--count", "1", "--out", str(it.folder / "s.png")])
+        take(it, path)
 
 
 def leaves(value: object, path: tuple = ()) -> list[tuple]:
@@ -345,7 +412,7 @@ def checkpoint_fields(it: Campaign) -> None:
     for _ in range(200):
         deep = [deep]
     everywhere = leaves(whole)
-    for k in range(350):
+    for k in range(1000):
         state, place = copy.deepcopy(whole), it.rng.choice(everywhere)
         if k == 0:  # a fused step once read past the end of such moments, and the process crashed
             for player in ("g_optimizer", "d_optimizer"):
@@ -374,10 +441,7 @@ def checkpoint_fields(it: Campaign) -> None:
             torch.save(state, path)
         except Exception:  # torch cannot save such a thing, so nobody can send it
             continue
-        if it.rng.random() < 0.7:
-            it.call(train.main, ["--resume", str(path), "--steps", "9"])
-        else:
-            it.call(sample.main, [str(path), "--count", "1", "--out", str(it.folder / "s.png")])
+        take(it, path)
 
 
 # ---------------------------------------------------------------- a full disk
@@ -391,7 +455,7 @@ def quota(it: Campaign) -> None:
     for k in range(30):
         noise(200).save(data / f"{k}.png")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for k in range(30):
+    for k in range(100):
         size = it.rng.choice([0, 100, 1000, it.rng.randrange(10_000), it.rng.randrange(300_000)])
         out = str(it.folder / f"quota{k}")
         side = it.rng.choice(["16", "32"])
@@ -412,8 +476,8 @@ def quota(it: Campaign) -> None:
             it.failures.append(f"{argv}: left {left}")
 
 
-CAMPAIGNS = {f.__name__: f for f in (flags, images, archives, arrays, published, lines, checkpoint_bytes,
-                                     checkpoint_fields, quota)}  # fmt: skip
+CAMPAIGNS = {f.__name__: f for f in (flags, drawing, images, archives, arrays, published, lines,
+                                     checkpoint_bytes, checkpoint_fields, quota)}  # fmt: skip
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Coverage-guided inputs for the lines and checkpoints that gan_ref reads, by atheris (pip install atheris):
 
-    python tests/hostile/fuzz.py CORPUS_FOLDER -max_total_time=2100
+    python tests/hostile/fuzz.py CORPUS_FOLDER -max_total_time=2100 -max_len=300 -len_control=0
 
 Whatever is neither used nor refused in one line is printed, each kind once, and the search goes on.
 """

@@ -18,7 +18,9 @@ import pytest
 pytest.importorskip("resource", reason="limits of memory need a Unix")
 pytestmark = pytest.mark.full
 
-NAMES = "checkpoint_fields flags checkpoint_bytes quota arrays published lines images archives".split()
+NAMES = (
+    "checkpoint_fields flags drawing checkpoint_bytes quota arrays published lines images archives".split()
+)
 LIMIT = 400  # seconds for one campaign
 ROOT = Path(__file__).parent.parent.parent
 
