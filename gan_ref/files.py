@@ -116,11 +116,14 @@ def read_tensors(path: str | os.PathLike[str], what: str, advice: str = "") -> A
     Raises UserError for a file that is damaged, or that would run code: nothing in it is executed.
     """
     import torch
+    from torch.utils._pytree import tree_map_only
 
     def load(path: Path) -> Any:
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            held = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # torch's own words recommend to load it all the same
             raise ValueError("it holds something other than tensors, numbers and text") from None
+        # A damaged file can hang any object on a tensor in place of its hooks. A detached one has none.
+        return tree_map_only(torch.Tensor, torch.Tensor.detach, held)
 
     return read_untrusted(path, load, what, advice)

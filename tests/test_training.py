@@ -23,7 +23,7 @@ from gan_ref import checkpoint
 from gan_ref.commands.train import main
 from gan_ref.config import Config
 from gan_ref.errors import UserError
-from gan_ref.files import lock
+from gan_ref.files import lock, read_tensors
 from gan_ref.networks.size import container_bytes, training_bytes
 from gan_ref.watch.curves import draw_curves
 from gan_ref.watch.progress import read_rows
@@ -579,3 +579,20 @@ def test_a_containers_limit_is_what_is_free(tmp_path, files, left):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     assert container_bytes(tmp_path) == left
+
+
+def test_what_a_damaged_file_hangs_on_a_tensor_is_left_behind(tmp_path):
+    weights = torch.ones(2, requires_grad=True)
+    torch.save({"w": weights}, tmp_path / "sound.pt")
+    sound = torch.load
+    with pytest.MonkeyPatch.context() as patch:
+
+        def damaged(*args, **options):
+            state = sound(*args, **options)
+            state["w"]._backward_hooks = type
+            return state
+
+        patch.setattr(torch, "load", damaged)
+        held = read_tensors(tmp_path / "sound.pt", "a file of tensors")["w"]
+    assert torch.equal(held, torch.ones(2)) and held._backward_hooks is None and not held.requires_grad
+    torch.save(held, tmp_path / "again.pt")
