@@ -73,7 +73,7 @@ def training(run: str, generator: LoadedGenerator) -> Training:
     """What a run in the plane has recorded of itself."""
     rounds, moments = read_moments(generator.path.parent)
     name = Path(run).resolve().name
-    dataset = mixture(generator.config.data, 0, points=5000)
+    dataset = mixture(generator.config.data, 0, 5000, generator.config.points_std)
     return Training(name, generator.config, dataset, rounds, moments, SPAN)
 
 
