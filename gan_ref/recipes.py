@@ -329,7 +329,8 @@ def settings(name: str, points: bool = False) -> dict[str, Any]:
     """
     if name not in RECIPES:
         raise UserError(f"no recipe {name!r}; `python train.py --recipes` lists them: {', '.join(RECIPES)}")
-    return RECIPES[name].settings | RECIPES[name].points if points else RECIPES[name].settings
+    recipe = RECIPES[name]
+    return {**recipe.settings, **recipe.points} if points else recipe.settings
 
 
 def listing() -> str:
