@@ -271,6 +271,7 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     channels = None if points else dataset.shape[0]
     threads = config.threads or min(torch.get_num_threads(), 256)  # the data, now open, took all cores
     config = config.replace(channels=channels, d_width=config.d_width or config.width, threads=threads)
+    config = config.replace(d_layers=config.d_layers or config.layers)
     config = config.replace(optimizer_d=config.optimizer_d or config.optimizer)
     refuse_contradictions(config, dataset.shape)
     require_memory(config, dataset.shape, classes_known(config, dataset))

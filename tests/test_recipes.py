@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from runs import every_pair, run_of
@@ -93,6 +94,7 @@ PAPERS = {
     ),
     "local-stability": Published("NonSaturating LocalStability", lr=(1e-4, 1e-4)),
     "instance-noise": Published("NonSaturating InstanceNoise"),
+    "pacgan": Published(),
     "projection": Published(
         "Hinge Ramp",
         ADAM,
@@ -133,6 +135,15 @@ PAPERS = {
 }
 
 
+POINTS_PAPERS = {  # where the authors have a script for points, what a reader of it would look for
+    "wgan": PAPERS["wgan"]._replace(decay=(0.9,)),
+    "wgan-gp": PAPERS["wgan-gp"]._replace(decay=(0.5, 0.9)),
+    "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-3)),
+    "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
+    "pacgan": Published("NonSaturating Simultaneous", lr=(1e-4, 1e-4), decay=(0.8, 0.999)),
+}
+
+
 def play(run: Run, rounds: int) -> None:
     for _ in range(rounds):
         d, g = play_round(run)
@@ -169,6 +180,7 @@ def test_it_plays_on_a_folder_of_images(name, images):
 @every_pair
 def test_its_techniques_are_really_on(name, data):
     run, paper = run_of(name, data), PAPERS[name]
+    paper = POINTS_PAPERS.get(name, paper) if data == "grid25" else paper
     called, moves = Counter(), []
     objective = run.game.objective
 
@@ -212,6 +224,26 @@ def test_its_techniques_are_really_on(name, data):
         assert (group[decay] if paper.optimizer is ADAM else (group[decay],)) == paper.decay
 
 
+def test_points_have_the_settings_of_the_authors_scripts_and_flags_win_over_them():
+    run, images = run_of("pacgan", "grid25", width=400, d_width=200), run_of("pacgan", "faces")
+    kinds = [type(module) for module in run.game.g.module.layers]
+    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.LeakyReLU] * 4 and kinds.count(nn.Linear) == 4
+    first, *_, last = (layer for layer in run.game.d.module.trunk if isinstance(layer, nn.Linear))
+    assert (first.in_features, first.out_features) == (4, 1000) and last.in_features == 200
+    assert [type(m) for m in run.game.d.module.trunk] == [nn.Linear, layers.Maxout] * 3
+    assert images.config.network == "dcgan" and images.config.beta1 == 0.5
+    assert recipes.settings("wgan-gp")["penalties"] == ("GradientPenalty(weight=10.0)",)
+    toy = run_of("wgan-gp", "ring8", points_std=0.0)
+    assert toy.config.penalties == ("GradientPenalty(weight=0.1)",) and toy.config.points_std == 0
+    assert isinstance(run_of("unrolled", "ring8").game.g.module.layers[1], nn.Tanh)
+
+
+def test_the_authors_wgan_gp_sees_points_of_standard_deviation_1():
+    run = run_of("wgan-gp", "swissroll")
+    assert abs(float(np.sqrt(run.dataset.means.var(axis=0).mean())) - 1) < 1e-9
+    play(run, 1)
+
+
 def test_what_a_call_does_not_show():
     assert build("objectives", recipes.settings("label-smoothing")["objective"]).real_label == 0.9
     assert build("objectives", recipes.settings("improved")["objective"]).real_label == 0.9
@@ -240,6 +272,8 @@ IMAGES, POINTS = (3, 16, 16), (2,)
     ("changes", "why"),
     [
         ({"objective": "EnergyBased"}, "autoencoder"),
+        ({"network": "maxout"}, "points"),
+        ({"points_std": 1.0}, "points"),
         ({"autoencoder": True}, "EnergyBased"),
         ({"objective": "Wasserstein"}, "slope"),
         ({"objective": "Wasserstein", "penalties": ("L2",)}, "slope"),

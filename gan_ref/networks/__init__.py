@@ -43,7 +43,7 @@ def _plain_generator(config: Config, shape: tuple[int, ...], classes: int) -> nn
     if not (by_norm and config.norm_g == "batch"):  # then the class is a part of z, concatenated
         latent_dim, classes = latent_dim + classes, 0
     if len(shape) == 1:
-        return mlp.Generator(shape[0], width, config.layers, latent_dim)
+        return mlp.Generator(shape[0], width, config.layers, latent_dim, config.network, decay)
     channels, size = shape[0], shape[1:]
     if config.network == "improved-dense":
         return improved.DenseGenerator(size, channels, width, latent_dim, decay)
@@ -82,13 +82,13 @@ def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int
 
 def _plain_discriminator(config: Config, shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """D that sees samples alone: (N, *shape) → Output, with class logits if it is a classifier's network."""
-    width = config.d_width or config.width
+    width, layers = config.d_width or config.width, config.d_layers or config.layers
     similar, noise, dropout = config.minibatch_discrimination, config.d_noise, config.d_dropout
     if config.autoencoder:
-        return autoencoder.Discriminator(shape, width, config.layers, config.norm_d, config.norm_decay)
+        return autoencoder.Discriminator(shape, width, layers, config.norm_d, config.norm_decay)
     if len(shape) == 1:
         norm = "spectral" if config.norm_d == "spectral" else "none"  # the others are about feature maps
-        return mlp.Discriminator(shape[0], width, config.layers, norm, similar, noise, dropout)
+        return mlp.Discriminator(shape[0], width, layers, norm, similar, noise, dropout, config.network)
     if config.network == "improved-dense":
         return improved.DenseDiscriminator(shape[1:], shape[0], num_classes, width)
     if config.network == "improved-conv":

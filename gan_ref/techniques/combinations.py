@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gan_ref.config import Config
+from gan_ref.config import POINT_NETWORKS, Config
 from gan_ref.errors import UserError
 from gan_ref.networks.lapgan import levels
 from gan_ref.techniques import balance, build, objectives, penalties, schedules, updates
@@ -160,6 +160,11 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     )
 
     # what the networks have
+    refuse(
+        images and (config.network in POINT_NETWORKS or config.points_std > 0),
+        "--network relu, tanh and maxout and --points-std are about points, and these are images: leave them "
+        "out",
+    )
     refuse(
         own and ({config.norm_g, config.norm_d} != {"none"} or config.weights != "own"),
         f"the networks of {config.network} have the norms and the weights of their paper: take --norm none, "
