@@ -18,7 +18,7 @@ NORMS_OF_D = ("batch", "virtual", "instance", "spectral", "weight", "none")
 NORMS_OF_G = ("batch", "virtual", "instance", "none")
 CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
 WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
-IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv", "progressive")
+IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv", "progressive", "lapgan")
 POINT_NETWORKS = ("relu", "tanh", "maxout")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",

@@ -319,6 +319,21 @@ RECIPES: dict[str, Recipe] = {
         }
         | _adam(3e-4, 0.5),
     ),
+    "lapgan": Recipe(
+        "a pyramid of G and D: each level makes the details of its size, from noise and the smaller picture",
+        "Denton et al. 2015, §3",
+        {
+            "network": "lapgan",
+            "norm_g": "none",
+            "norm_d": "none",
+            "latent": "uniform",
+            "latent_dim": 300,
+            "optimizer": "sgd",
+            "lr_g": 0.02,
+            "lr_d": 0.02,
+            "beta1": 0.5,
+        },
+    ),
 }
 
 

@@ -22,7 +22,7 @@ from gan_ref.techniques import KINDS, build, choices
 from gan_ref.techniques.combinations import refuse_contradictions
 from gan_ref.watch.pages import draw_sample_page
 
-ADAM, RMSPROP = torch.optim.Adam, torch.optim.RMSprop
+ADAM, RMSPROP, SGD = torch.optim.Adam, torch.optim.RMSprop, torch.optim.SGD
 
 
 class Published(NamedTuple):
@@ -31,7 +31,7 @@ class Published(NamedTuple):
     techniques: str = "NonSaturating"
     optimizer: type = ADAM
     lr: tuple[float, float] = (2e-4, 2e-4)  # of D and of G
-    decay: tuple[float, ...] = (0.5, 0.999)  # Adam's β, or RMSprop's α
+    decay: tuple[float, ...] = (0.5, 0.999)  # Adam's β, RMSprop's α or SGD's momentum
     steps: str = "DG"  # the players' moves in one round
     d_layers: tuple[type, ...] = (nn.BatchNorm2d,)  # on images
     g_layers: tuple[type, ...] = (nn.BatchNorm2d,)
@@ -125,6 +125,13 @@ PAPERS = {
             layers.MinibatchDiscrimination,
         ),
     ),
+    "lapgan": Published(
+        optimizer=SGD,
+        lr=(0.02, 0.02),
+        decay=(0.5,),
+        d_layers=(layers.Dropout,),
+        g_layers=(layers.UniformLatent,),
+    ),
 }
 
 
@@ -205,14 +212,16 @@ def test_its_techniques_are_really_on(name, data):
         for player, expected in ((run.game.d, paper.d_layers), (run.game.g, paper.g_layers)):
             present = {kind for kind in ALL for module in player.module.modules() if isinstance(module, kind)}
             wanted = {kind for kind in expected if kind in ALL}
-            if player is run.game.g and not {nn.Upsample, nn.BatchNorm1d, layers.PixelNorm} & set(expected):
+            without = {nn.Upsample, nn.BatchNorm1d, layers.PixelNorm, layers.UniformLatent}
+            if player is run.game.g and not without & set(expected):
                 wanted.add(nn.ConvTranspose2d)
             assert present == wanted
             assert all(called[kind.__name__] for kind in expected)
     for player, lr in zip((run.game.d, run.game.g), paper.lr):
         (group,) = player.optimizer.param_groups
         assert type(player.optimizer) is paper.optimizer and group["lr"] == lr
-        assert tuple(group["betas"] if paper.optimizer is ADAM else [group["alpha"]]) == paper.decay
+        decay = {ADAM: "betas", RMSPROP: "alpha", SGD: "momentum"}[paper.optimizer]
+        assert (group[decay] if paper.optimizer is ADAM else (group[decay],)) == paper.decay
 
 
 def test_points_have_the_settings_of_the_authors_scripts_and_flags_win_over_them():

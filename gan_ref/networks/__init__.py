@@ -10,7 +10,7 @@ from torch import nn
 
 from gan_ref.config import Config
 from gan_ref.layers import UniformLatent
-from gan_ref.networks import autoencoder, dcgan, face2015, improved, mlp, progressive
+from gan_ref.networks import autoencoder, dcgan, face2015, improved, lapgan, mlp, progressive
 from gan_ref.networks.conditional import see_labels
 from gan_ref.networks.weights import draw_weights
 from gan_ref.seeds import mix_seed
@@ -53,6 +53,8 @@ def _plain_generator(config: Config, shape: tuple[int, ...], classes: int) -> nn
         return face2015.Generator(size, channels, width, latent_dim, config.norm_g)
     if config.network == "progressive":
         return progressive.Generator(size, channels, width, latent_dim)
+    if config.network == "lapgan":
+        return lapgan.Generator(size, channels, width, latent_dim)
     norm, upsample = config.norm_g, config.upsample
     return dcgan.Generator(size, channels, width, latent_dim, norm, decay, upsample, classes)
 
@@ -95,6 +97,8 @@ def _plain_discriminator(config: Config, shape: tuple[int, ...], num_classes: in
         return face2015.Discriminator(shape[1:], shape[0], width, config.norm_d, similar, dropout)
     if config.network == "progressive":
         return progressive.Discriminator(shape[1:], shape[0], width)
+    if config.network == "lapgan":
+        return lapgan.Discriminator(shape[1:], shape[0], width)
     return dcgan.Discriminator(
         shape[1:], shape[0], width, config.norm_d, config.norm_decay, similar, noise, dropout
     )
