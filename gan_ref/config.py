@@ -60,7 +60,7 @@ class Config:
     data: str = _setting(
         "first",
         "faces",
-        "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10, stacked-mnist:MNIST",
+        "faces, ring8, grid25, or a path: a folder, .zip, .tar, .parquet, .npz and more (docs/data.md)",
     )
     recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
     image_size: ImageSize = _setting(
