@@ -61,7 +61,7 @@ class Config:
     data: str = _setting(
         "first",
         "faces",
-        "faces, ring8, grid25, swissroll, or a path: folder, .zip, .npz, MNIST, CIFAR, stacked-mnist:MNIST",
+        "faces, ring8, grid25, swissroll, or a path: a folder, .zip, .tar, .parquet, .npz; see docs/data.md",
     )
     recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
     image_size: ImageSize = _setting(

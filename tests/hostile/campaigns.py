@@ -22,6 +22,7 @@ import random
 import resource
 import struct
 import sys
+import tarfile
 import traceback
 import zipfile
 from collections.abc import Callable
@@ -173,6 +174,38 @@ def archives(it: Campaign) -> None:
     hidden = packed(0).replace(b"a/x.png", b"\0/x.png")
     (it.folder / "nameless.zip").write_bytes(hidden)
     it.read("a member without a name", lambda: open_dataset(str(it.folder / "nameless.zip"), 16))
+
+
+def streams(it: Campaign) -> None:
+    """Tar archives in three dialects, compressed or not, and parquet files of the hub's layout."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole: list[tuple[str, bytes]] = []
+    for dialect in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=dialect) as archive:
+            for name in ("a/x.png", "b/" + "y" * 90 + ".jpg", "b/ü.png", "b/x.cls"):
+                content = b"3" if name.endswith("cls") else encoded("PNG" if "png" in name else "JPEG")
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        whole += [(".tar", file.getvalue()), (".tgz", gzip.compress(file.getvalue()))]
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+    cells = [{"bytes": encoded("PNG"), "path": f"{k}.png"} for k in range(4)]
+    table = pa.table({"image": cells, "label": [0, 1, 1, 0]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    for codec in ("none", "snappy", "zstd", "gzip"):
+        file = io.BytesIO()
+        pq.write_table(table, file, compression=codec, row_group_size=2)
+        whole += [(".parquet", file.getvalue())] * 2
+    for k in range(1200):
+        ending, content = it.rng.choice(whole)
+        tail = ending == ".parquet" and it.rng.random() < 0.6  # the directory is at the end
+        damaged = it.damage(content[::-1], 1200)[::-1] if tail else it.damage(content)
+        path = it.folder / f"{k % 7}{ending}"
+        path.write_bytes(damaged)
+        it.read(f"{ending} {k}", lambda: open_dataset(str(path), 16, workers=1))
 
 
 def arrays(it: Campaign) -> None:
@@ -524,8 +557,8 @@ def quota(it: Campaign) -> None:
             it.failures.append(f"{argv}: left {left}")
 
 
-CAMPAIGNS = {f.__name__: f for f in (flags, drawing, html_pages, images, archives, arrays, published, lines,
-                                     checkpoint_bytes, checkpoint_fields, quota)}  # fmt: skip
+CAMPAIGNS = {f.__name__: f for f in (flags, drawing, html_pages, images, archives, streams, arrays, published,
+                                     lines, checkpoint_bytes, checkpoint_fields, quota)}  # fmt: skip
 
 
 def main() -> None:
