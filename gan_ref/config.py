@@ -60,7 +60,7 @@ class Config:
     data: str = _setting(
         "first",
         "faces",
-        "faces, ring8, grid25, or a path: a folder, .zip, .tar, .parquet, .npz and more (docs/data.md)",
+        "faces, ring8, grid25, a published set (mnist), or a path: a folder, .zip, .tar, .parquet, .npz",
     )
     recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
     image_size: ImageSize = _setting(
