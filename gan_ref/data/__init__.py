@@ -21,6 +21,7 @@ from gan_ref.data.dataset import Dataset, Options
 from gan_ref.data.folder import folder_dataset, list_folder
 from gan_ref.data.mixtures import MIXTURES, mixture
 from gan_ref.data.mnist import find_idx, mnist_dataset
+from gan_ref.data.published import BY_HAND, PUBLISHED, published_archive, published_folder
 from gan_ref.data.stacked import STACKED, stacked_dataset
 from gan_ref.data.streams import ENDINGS, PATTERN, shards_in, stream_dataset
 from gan_ref.data.workers import available_cores, in_order
@@ -63,11 +64,12 @@ def open_dataset(
     ``source`` is "faces", "ring8", "grid25" or "swissroll", or a path: a folder of images, a .zip or .tar of
     one, a .parquet file, a folder of archives or of parquet files, a pattern as x-{000..009}.tar, a folder of
     MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
-    ./faces.) "stacked-mnist:PATH" has three digits of MNIST in each image, as its channels. ``split`` "test"
-    gives a source's own held-out part, None where it has none. Images are decoded once, into the cache, by
-    ``workers`` processes (None: one for each core). Links that lead out of a folder of images are left out
-    and named, unless ``follow_links``. Points are scaled to the standard deviation ``points_std``, if it is
-    not 0. Raises UserError for a source that cannot be used.
+    ./faces.) Or it is the name of a published set (gan_ref/data/published.py), which is downloaded unless a
+    file or folder here is called so. "stacked-mnist:SOURCE" has three digits of MNIST in each image, as its
+    channels. ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded
+    once, into the cache, by ``workers`` processes (None: one for each core). Links that lead out of a folder
+    of images are left out and named, unless ``follow_links``. Points are scaled to the standard deviation
+    ``points_std``, if it is not 0. Raises UserError for a source that cannot be used.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
@@ -82,8 +84,10 @@ def open_dataset(
         digits = open_dataset(source[len(STACKED) :], image_size, 1, split, workers, follow_links)
         return None if digits is None else stacked_dataset(digits, options)
     path = Path(os.path.expanduser(source))
+    if source in (*PUBLISHED, *BY_HAND) and not path.exists():
+        return open_published(source, options)
     if not source or not (os.path.exists(path) or PATTERN.fullmatch(path.name)):
-        known = ", ".join(("faces", *MIXTURES))
+        known = ", ".join(("faces", *MIXTURES, *PUBLISHED))
         raise UserError(f"no data at {source!r}; give {known}, or the path of a folder or {FILES}")
     if path.is_dir():
         return open_folder(path, options)
@@ -144,6 +148,14 @@ def open_folder(path: Path, options: Options) -> Dataset | None:
         shards = shards_in(path, options.split)
         return stream_dataset(path, options, shards) if shards else None
     return folder_dataset(path, options) if options.split == "train" else None
+
+
+def open_published(name: str, options: Options) -> Dataset | None:
+    """A published set by its name."""
+    if name in ("flowers102", "lfw"):
+        return published_archive(name, options)
+    opened = open_folder(published_folder(name), options)
+    return opened and replace(opened, name=name, classes=PUBLISHED[name].classes or opened.classes)
 
 
 def can_list(folder: Path) -> bool:
