@@ -174,9 +174,10 @@ RECIPES: dict[str, Recipe] = {
         {"objective": "Hinge", "norm_d": "spectral", "balance": "Fixed(d_steps=5)"} | _adam(2e-4, 0.0, 0.9),
     ),
     "sngan-points": Recipe(
-        "the same, made for two-dimensional data: one step of D a round, five times the rate",
+        "the same, made for two-dimensional data: one step of D a round, a high rate that falls",
         "after Miyato et al. 2018",
         {"objective": "Hinge", "norm_d": "spectral"} | _adam(1e-3, 0.0, 0.9),
+        {"schedules": ("Ramp(of='lr', start=0.5, last=0.01)",)},
     ),
     "r1": Recipe(
         "D's gradients at the reals held small",
