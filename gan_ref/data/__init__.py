@@ -55,27 +55,28 @@ def open_dataset(
     split: str = "train",
     workers: int | None = None,
     follow_links: bool = False,
+    points_std: float = 0.0,
 ) -> Dataset | None:
     """Open a source of real samples at ``image_size`` with 1 or 3 ``channels`` (None: what the data is).
 
     An image size is 64, or "96x64", height by width (gan_ref/shapes.py).
 
-    ``source`` is "faces", "ring8" or "grid25", or a path: a folder of images, a .zip or .tar of one, a
-    .parquet file, a folder of archives or of parquet files, a pattern as x-{000..009}.tar, a folder of
+    ``source`` is "faces", "ring8", "grid25" or "swissroll", or a path: a folder of images, a .zip or .tar of
+    one, a .parquet file, a folder of archives or of parquet files, a pattern as x-{000..009}.tar, a folder of
     MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
     ./faces.) Or it is the name of a published set (gan_ref/data/published.py), which is downloaded unless a
     file or folder here is called so. "stacked-mnist:SOURCE" has three digits of MNIST in each image, as its
     channels. ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded
     once, into the cache, by ``workers`` processes (None: one for each core). Links that lead out of a folder
-    of images are left out and named, unless ``follow_links``. Raises UserError for a source that cannot be
-    used.
+    of images are left out and named, unless ``follow_links``. Points are scaled to the standard deviation
+    ``points_std``, if it is not 0. Raises UserError for a source that cannot be used.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     if channels not in (None, 1, 3):
         raise UserError(f"channels must be 1 (gray) or 3 (colour), not {channels}")
     if source in MIXTURES:
-        return mixture(source, seed=0 if split == "train" else 1)
+        return mixture(source, seed=0 if split == "train" else 1, std=points_std)
     options = Options(read_image_size(image_size), channels, split, workers, follow_links)
     if source == "faces":
         return faces_dataset(options)
@@ -117,7 +118,8 @@ def short_name(source: str) -> str:
 def open_split(config: Config, split: str) -> Dataset | None:
     """The data that a run's settings name; None if it has no such split."""
     size, channels = config.image_size or 32, config.channels
-    opened = open_dataset(config.data, size, channels, split, config.threads, config.follow_links)
+    more = config.threads, config.follow_links, config.points_std
+    opened = open_dataset(config.data, size, channels, split, *more)
     return by_factor(opened, config.label_factor) if opened and config.label_factor else opened
 
 
