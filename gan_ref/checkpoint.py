@@ -256,7 +256,9 @@ def load_discriminator(path: str | Path, device: str | torch.device = "cpu") -> 
 
 def discriminator_of(generator: LoadedGenerator) -> nn.Module | None:
     """The D that was trained with a loaded G; None where its file holds G alone, as ``demo`` does, or where D
-    sees labels, which pictures come without.
+    sees labels, packs or the levels of a pyramid, and not a picture alone.
     """
-    alone = load(generator.path, DRAWN).keys() == set(DRAWN) or generator.config.conditional != "none"
-    return None if alone else load_discriminator(generator.path, generator.device)
+    config = generator.config
+    apart = config.conditional != "none" or config.network == "lapgan" or config.pack > 1
+    alone = load(generator.path, DRAWN).keys() == set(DRAWN)
+    return None if alone or apart else load_discriminator(generator.path, generator.device)

@@ -18,7 +18,8 @@ NORMS_OF_D = ("batch", "virtual", "instance", "spectral", "weight", "none")
 NORMS_OF_G = ("batch", "virtual", "instance", "none")
 CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
 WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
-IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv", "progressive")
+IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv", "progressive", "lapgan")
+POINT_NETWORKS = ("relu", "tanh", "maxout")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
     "networks": "the two networks",
@@ -60,7 +61,7 @@ class Config:
     data: str = _setting(
         "first",
         "faces",
-        "faces, ring8, grid25, or a path: folder, .zip, .npz, MNIST, CIFAR-10, stacked-mnist:MNIST",
+        "faces, ring8, grid25, swissroll, a published set (mnist), or a path: a folder, .zip, .tar, .npz ...",
     )
     recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
     image_size: ImageSize = _setting(
@@ -77,13 +78,22 @@ class Config:
     seed: int = _setting("first", 0, "seed of all random numbers", low=0, high=2**63 - 1)
     device: str = _setting("first", "auto", f"where to train; {HELP}", choices=DEVICES)
 
-    network: str = _setting("networks", "dcgan", "the image networks", choices=IMAGE_NETWORKS)
+    network: str = _setting(
+        "networks",
+        "dcgan",
+        "the image networks; for points relu, tanh or maxout, or else ReLU in G and leaky ReLU in D",
+        choices=IMAGE_NETWORKS + POINT_NETWORKS,
+    )
     upsample: str = _setting(
         "networks", "transposed", "how the dcgan's G doubles a plane", choices=("transposed", "nearest")
     )
     channels: int = _setting("networks", None, "1 for gray images, 3 for colour", low=1, high=3)
     d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)
     layers: int = _setting("networks", 3, "hidden layers of the networks for points", low=1, high=16)
+    d_layers: int = _setting("networks", None, "those of D, if not the same as --layers", low=1, high=16)
+    points_std: float = _setting(
+        "networks", 0.0, "standard deviation that points are scaled to; 0: as they are", low=0.0, high=1e3
+    )
     latent_dim: int = _setting("networks", None, "numbers in z", low=1, high=4096)
     latent: str = _setting("networks", "normal", "what G makes of z", choices=("normal", "uniform"))
     weights: str = _setting(

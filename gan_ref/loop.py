@@ -35,11 +35,11 @@ from gan_ref.watch.signs import Signs
 def draw(run: Run) -> Batch:
     """A fresh batch: x (N, C, H, W) in [−1, 1] or (N, 2), labels (N,) or None, and z (N, Z) from N(0, I).
 
-    The fakes of a conditional G have the labels of the reals, at the end of z.
+    The fakes of a conditional G have the labels of the reals, at the end of z: see Run.batch.
     """
     x, labels = run.data.next()
     z = torch.randn(run.config.batch_size, run.config.latent_dim, generator=run.rng, device=run.device)
-    return Batch(x, labels, run.with_class(distributed.part(z, run.config.pack), labels))
+    return run.batch(x, labels, distributed.part(z, run.config.pack))
 
 
 def play_round(run: Run) -> tuple[Turn, Turn]:

@@ -3,11 +3,14 @@
 A recipe holds what its paper, or its authors' code, says about the game: losses, penalties, balance,
 normalisation, optimizer, rates. Image size, width, batch and length of a run follow the data and the device
 instead, so every recipe runs anywhere. On two-dimensional data the networks are MLPs, without the norms that
-are about feature maps.
+are about feature maps. Where the authors have a script for such data, its settings are the recipe's
+``points``, which win over the others there; batch and width are among them, because such scripts are small.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gan_ref.errors import UserError
@@ -17,6 +20,7 @@ class Recipe(NamedTuple):
     line: str  # what it does, in one line
     paper: str
     settings: dict[str, Any]
+    points: Mapping[str, Any] = MappingProxyType({})  # what is otherwise on two-dimensional data
 
 
 def _adam(lr: float, beta1: float, beta2: float = 0.999) -> dict[str, Any]:
@@ -47,6 +51,10 @@ _FACE_2015 |= _rmsprop(1e-3, 0.9)
 # With rates of 24e-4 faces are as good, but in photographs at 64×64 D sees nothing.
 _BASELINE = {"objective": "Hinge", "norm_d": "spectral", "latent_dim": 64} | _adam(16e-4, 0.0, 0.99)
 _BASELINE |= {"schedules": ("Ramp(of='lr', start=0.5, last=0.01)",)}
+
+# gan_toy.py of WGAN-GP's authors, who divide points by their standard deviation.
+_GAN_TOY = {"network": "relu", "width": 512, "points_std": 1.0}
+_RADIUS_1 = {"points_std": 0.5**0.5, "batch_size": 512}  # the ring of two scripts, half as large as ring8
 
 DEFAULT = "baseline"  # of train.py
 RECIPES: dict[str, Recipe] = {
@@ -127,6 +135,7 @@ RECIPES: dict[str, Recipe] = {
         "Arjovsky et al. 2017",
         {"objective": "Wasserstein", "penalties": ("WeightClip(limit=0.01)",), "balance": "Fixed(d_steps=5)"}
         | _rmsprop(5e-5, 0.99),
+        _GAN_TOY | {"beta2": 0.9},  # its other mode
     ),
     "wgan-gp": Recipe(
         "the earth mover's distance, its critic's gradients held at norm 1",
@@ -138,6 +147,7 @@ RECIPES: dict[str, Recipe] = {
             "norm_d": "none",
         }
         | _adam(1e-4, 0.0, 0.9),
+        _GAN_TOY | {"penalties": ("GradientPenalty(weight=0.1)",), "beta1": 0.5},
     ),
     "progressive": Recipe(
         "wgan-gp between networks that grow from the first plane to the image, blocks faded in",
@@ -164,9 +174,10 @@ RECIPES: dict[str, Recipe] = {
         {"objective": "Hinge", "norm_d": "spectral", "balance": "Fixed(d_steps=5)"} | _adam(2e-4, 0.0, 0.9),
     ),
     "sngan-points": Recipe(
-        "the same, made for two-dimensional data: one step of D a round, five times the rate",
+        "the same, made for two-dimensional data: one step of D a round, a high rate that falls",
         "after Miyato et al. 2018",
         {"objective": "Hinge", "norm_d": "spectral"} | _adam(1e-3, 0.0, 0.9),
+        {"schedules": ("Ramp(of='lr', start=0.5, last=0.01)",)},
     ),
     "r1": Recipe(
         "D's gradients at the reals held small",
@@ -205,26 +216,42 @@ RECIPES: dict[str, Recipe] = {
     "unrolled": Recipe(
         "G plays against the D of five steps later",
         "Metz et al. 2017",
-        # for mixtures the authors' code has the zero-sum game, --objective Minimax, which saturates on images
         {"update": "Unrolled(steps=5)", "latent_dim": 256} | _adam(1e-4, 0.5),
+        # The authors' notebook. Its zero-sum game saturates on images.
+        {"objective": "Minimax", "network": "tanh", "layers": 2, "weights": "orthogonal"}
+        | {"weights_scale": 1.4, "lr_g": 1e-3}
+        | _RADIUS_1,
     ),
     "consensus": Recipe(
         "both players also shrink the gradients of both",
         "Mescheder et al. 2017",
         {"update": "Consensus(weight=10.0)", "norm_g": "none", "norm_d": "none", "latent_dim": 256}
         | _rmsprop(1e-4, 0.9),
+        {"network": "relu", "width": 16, "layers": 4, "latent_dim": 16, "weights": "xavier"} | _RADIUS_1,
     ),
     "local-stability": Recipe(
         "G avoids places where D's gradient is large",
         "Nagarajan & Kolter 2017",
-        # Their code has minimax with η = 0.5 for mixtures. With these, our G fell into one mode of grid25,
-        # and on faces D was soon sure of everything, so that its gradient vanished and G's with it.
+        # With the minimax and the η of their script, below, D was soon sure of everything on faces, so that
+        # its gradient vanished and G's with it.
         {"penalties": ("LocalStability(weight=0.01)",), "latent_dim": 256} | _adam(1e-4, 0.5),
+        # Their D divides points by 4, which ours does not.
+        {"objective": "Minimax", "penalties": ("LocalStability(weight=0.5)",), "network": "relu", "layers": 2}
+        | {"d_layers": 1, "weights": "orthogonal", "weights_scale": 0.8, "batch_size": 512},
     ),
     "instance-noise": Recipe(
         "noise on everything D sees, annealed to nothing",
         "Sønderby et al. 2017",
         {"instance_noise": "InstanceNoise(sigma=0.1, rounds=2000)"} | _adam(2e-4, 0.5),
+    ),
+    "pacgan": Recipe(
+        "D judges two samples at once, and so sees that G's are alike",
+        "Lin et al. 2018; on images with the networks and rates of dcgan",
+        {"pack": 2} | _adam(2e-4, 0.5),
+        # Their script: both steps at once, batches of 100 packs. Their ring8 has radius 1.
+        {"network": "maxout", "layers": 4, "width": 400, "d_layers": 3, "d_width": 200, "weights": "normal"}
+        | {"norm_decay": 0.95, "batch_size": 200, "update": "Simultaneous"}
+        | _adam(1e-4, 0.8),
     ),
     "projection": Recipe(
         "G is told the class, D judges by projection (needs labels)",
@@ -293,14 +320,33 @@ RECIPES: dict[str, Recipe] = {
         }
         | _adam(3e-4, 0.5),
     ),
+    "lapgan": Recipe(
+        "a pyramid of G and D: each level makes the details of its size, from noise and the smaller picture",
+        "Denton et al. 2015, §3",
+        {
+            "network": "lapgan",
+            "norm_g": "none",
+            "norm_d": "none",
+            "latent": "uniform",
+            "latent_dim": 300,
+            "optimizer": "sgd",
+            "lr_g": 0.02,
+            "lr_d": 0.02,
+            "beta1": 0.5,
+        },
+    ),
 }
 
 
-def settings(name: str) -> dict[str, Any]:
-    """The settings of recipe ``name``. Raises UserError for a name that is not in the list."""
+def settings(name: str, points: bool = False) -> dict[str, Any]:
+    """The settings of recipe ``name``, on two-dimensional data those for ``points``.
+
+    Raises UserError for a name that is not in the list.
+    """
     if name not in RECIPES:
         raise UserError(f"no recipe {name!r}; `python train.py --recipes` lists them: {', '.join(RECIPES)}")
-    return RECIPES[name].settings
+    recipe = RECIPES[name]
+    return {**recipe.settings, **recipe.points} if points else recipe.settings
 
 
 def listing() -> str:

@@ -20,6 +20,7 @@ from gan_ref.latents.numbers import numbered_z
 from gan_ref.layers import measure_statistics, seed_noise, set_reference, synchronise_batch_norm
 from gan_ref.networks import build_discriminator, build_generator
 from gan_ref.networks.conditional import classes_told
+from gan_ref.networks.lapgan import levels, pyramid, to_rows
 from gan_ref.networks.size import require_memory
 from gan_ref.seeds import mix_seed
 from gan_ref.techniques import build
@@ -44,6 +45,7 @@ class Run:
     def __init__(self, config: Config, dataset: Dataset):
         self.config, self.dataset = config, dataset
         self.classes = classes_told(config, dataset.classes)
+        self.levels = levels(config, dataset.shape)
         self.device = torch.device(config.device)
         self.rng = torch.Generator(self.device).manual_seed(mix_seed(config.seed, "training"))
         self.data = open_batches(config, dataset)
@@ -89,6 +91,17 @@ class Run:
         """
         z = numbered_z(self.config.seed, range(count), self.config.latent_dim)
         return with_class(z, classes_in_turn(range(count), self.classes), self.classes).to(self.device)
+
+    def batch(self, x: Tensor, labels: Tensor | None, z: Tensor) -> Batch:
+        """What a round is played with, of reals x (N, C, H, W) and z (N, Z).
+
+        A conditional G has the labels at the end of z. A pyramid has the levels of x as rows, and x itself at
+        the end of z, since it makes its fakes from smaller reals.
+        """
+        if self.levels > 1:
+            z = torch.cat([z, x.flatten(1)], dim=1)
+            return Batch(to_rows(pyramid(x, self.levels)), labels, z)
+        return Batch(x, labels, self.with_class(z, labels))
 
     def with_class(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """What G is given for z (N, Z): the same, and the labels (N,) if it is conditional."""
@@ -258,6 +271,7 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     channels = None if points else dataset.shape[0]
     threads = config.threads or min(torch.get_num_threads(), 256)  # the data, now open, took all cores
     config = config.replace(channels=channels, d_width=config.d_width or config.width, threads=threads)
+    config = config.replace(d_layers=config.d_layers or config.layers)
     config = config.replace(optimizer_d=config.optimizer_d or config.optimizer)
     refuse_contradictions(config, dataset.shape)
     require_memory(config, dataset.shape, classes_known(config, dataset))

@@ -6,6 +6,7 @@ import pytest
 
 from gan_ref import recipes
 from gan_ref.config import Config
+from gan_ref.data.mixtures import MIXTURES
 from gan_ref.run import Run, choose_settings
 
 SMALL = {"device": "cpu", "precision": "float32", "width": 4, "batch_size": 8, "steps": 30}
@@ -26,8 +27,10 @@ every_pair = pytest.mark.parametrize(
 
 def config_of(name: str, data: str, **more) -> Config:
     """The recipe, made small; ``more`` settings win over both."""
-    size = {} if data in ("ring8", "grid25") else {"image_size": 16}
-    return Config(**{**recipes.settings(name), "recipe": name, "data": data, **SMALL, **size, **more})
+    points = data in MIXTURES
+    size = {"d_width": 4} if points else {"image_size": 16}
+    own = recipes.settings(name, points)
+    return Config(**{**own, "recipe": name, "data": data, **SMALL, **size, **more})
 
 
 def run_of(name: str, data: str, **more) -> Run:

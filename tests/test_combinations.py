@@ -18,7 +18,7 @@ from gan_ref.run import Run, choose_settings
 from gan_ref.techniques import choices
 
 CHOICES = {
-    "network": ["dcgan", "face2015", "improved-dense", "improved-conv", "progressive"],
+    "network": ["dcgan", "face2015", "improved-dense", "improved-conv", "progressive", "lapgan"],
     "norm_g": ["batch", "virtual", "instance", "none"],
     "norm_d": ["batch", "virtual", "instance", "spectral", "weight", "none"],
     "objective": [*sorted(choices("objectives")), "NonSaturating(spread=0.2, flip=0.1, g_label=0.9)"],
@@ -49,7 +49,8 @@ def draw_settings(rng: random.Random) -> dict:
     """A recipe with one to four of its settings changed at random, on images or points."""
     name = rng.choice(sorted(recipes.RECIPES))
     points = rng.random() < 0.3
-    settings = {**recipes.settings(name), "recipe": name, **SMALL, "data": "ring8" if points else "faces"}
+    settings = {**recipes.settings(name, points), "recipe": name, **SMALL}
+    settings["data"] = "ring8" if points else "faces"
     settings |= {} if points else {"image_size": 16}
     settings |= {key: rng.choice(CHOICES[key]) for key in rng.sample(sorted(CHOICES), rng.randint(0, 3))}
     if rng.random() < 0.6:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from gan_ref.data import open_dataset
 from gan_ref.errors import UserError
+from gan_ref.evaluation.modes import mixture_coverage
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,24 @@ def test_mixtures_have_the_published_modes(name, modes, sigma):
         assert abs(len(mode) - 100_000 / modes) < 5 * np.sqrt(100_000 / modes)
         assert np.allclose(mode.mean(axis=0), data.means[k], atol=5 * sigma / np.sqrt(len(mode)))
         assert np.allclose(mode.std(axis=0), sigma, rtol=0.06)
+
+
+def test_the_swiss_roll_is_reached_in_equal_parts_from_the_inside_out():
+    data = open_dataset("swissroll")
+    radius = np.linalg.norm(data.means, axis=1)  # t, uniform from 3π/2 to 9π/2
+    assert np.allclose(np.diff(radius), 3 * np.pi / 200) and abs(radius.mean() - 3 * np.pi) < 1e-9
+    angle = np.arctan2(data.means[:, 1], data.means[:, 0])
+    assert np.allclose(np.cos(angle - radius), 1)  # the angle is t too
+    seen = mixture_coverage(data.samples, data.means, data.sigma)
+    assert seen.modes == 200 and seen.high_quality > 0.98
+
+
+@pytest.mark.parametrize("name, own", [("ring8", 2**0.5), ("grid25", 8**0.5)])
+def test_points_are_scaled_as_a_whole(name, own):
+    plain, scaled = open_dataset(name), open_dataset(name, points_std=1.0)
+    for a, b in ((plain.samples, scaled.samples), (plain.means, scaled.means), (plain.sigma, scaled.sigma)):
+        assert np.allclose(np.asarray(b) * own, a, atol=1e-6)
+    assert np.allclose(scaled.samples.std(axis=0), 1, atol=0.01)
 
 
 def test_a_mixture_is_the_same_each_time_and_its_test_split_is_another_draw():

@@ -37,6 +37,7 @@ NETWORKS = {
     "improved-dense": ((1, 28, 28), {"network": "improved-dense"}),
     "improved-conv": ((3, 32, 32), {"network": "improved-conv"}),
     "progressive": ((3, 32, 32), {"network": "progressive"}),
+    "lapgan": ((3, 32, 32), {"network": "lapgan", "latent": "uniform"}),
     "points": ((2,), {"data": "ring8"}),
 }
 CLASSES = ("a", "a, b", "<c>")

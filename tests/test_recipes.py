@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from runs import every_pair, run_of
@@ -21,7 +22,7 @@ from gan_ref.techniques import KINDS, build, choices
 from gan_ref.techniques.combinations import refuse_contradictions
 from gan_ref.watch.pages import draw_sample_page
 
-ADAM, RMSPROP = torch.optim.Adam, torch.optim.RMSprop
+ADAM, RMSPROP, SGD = torch.optim.Adam, torch.optim.RMSprop, torch.optim.SGD
 
 
 class Published(NamedTuple):
@@ -30,7 +31,7 @@ class Published(NamedTuple):
     techniques: str = "NonSaturating"
     optimizer: type = ADAM
     lr: tuple[float, float] = (2e-4, 2e-4)  # of D and of G
-    decay: tuple[float, ...] = (0.5, 0.999)  # Adam's β, or RMSprop's α
+    decay: tuple[float, ...] = (0.5, 0.999)  # Adam's β, RMSprop's α or SGD's momentum
     steps: str = "DG"  # the players' moves in one round
     d_layers: tuple[type, ...] = (nn.BatchNorm2d,)  # on images
     g_layers: tuple[type, ...] = (nn.BatchNorm2d,)
@@ -93,6 +94,7 @@ PAPERS = {
     ),
     "local-stability": Published("NonSaturating LocalStability", lr=(1e-4, 1e-4)),
     "instance-noise": Published("NonSaturating InstanceNoise"),
+    "pacgan": Published(),
     "projection": Published(
         "Hinge Ramp",
         ADAM,
@@ -123,6 +125,23 @@ PAPERS = {
             layers.MinibatchDiscrimination,
         ),
     ),
+    "lapgan": Published(
+        optimizer=SGD,
+        lr=(0.02, 0.02),
+        decay=(0.5,),
+        d_layers=(layers.Dropout,),
+        g_layers=(layers.UniformLatent,),
+    ),
+}
+
+
+POINTS_PAPERS = {  # where the authors have a script for points, what a reader of it would look for
+    "wgan": PAPERS["wgan"]._replace(decay=(0.9,)),
+    "wgan-gp": PAPERS["wgan-gp"]._replace(decay=(0.5, 0.9)),
+    "sngan-points": PAPERS["sngan-points"]._replace(techniques="Hinge Ramp"),
+    "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-3)),
+    "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
+    "pacgan": Published("NonSaturating Simultaneous", lr=(1e-4, 1e-4), decay=(0.8, 0.999)),
 }
 
 
@@ -162,6 +181,7 @@ def test_it_plays_on_a_folder_of_images(name, images):
 @every_pair
 def test_its_techniques_are_really_on(name, data):
     run, paper = run_of(name, data), PAPERS[name]
+    paper = POINTS_PAPERS.get(name, paper) if data == "grid25" else paper
     called, moves = Counter(), []
     objective = run.game.objective
 
@@ -193,14 +213,36 @@ def test_its_techniques_are_really_on(name, data):
         for player, expected in ((run.game.d, paper.d_layers), (run.game.g, paper.g_layers)):
             present = {kind for kind in ALL for module in player.module.modules() if isinstance(module, kind)}
             wanted = {kind for kind in expected if kind in ALL}
-            if player is run.game.g and not {nn.Upsample, nn.BatchNorm1d, layers.PixelNorm} & set(expected):
+            without = {nn.Upsample, nn.BatchNorm1d, layers.PixelNorm, layers.UniformLatent}
+            if player is run.game.g and not without & set(expected):
                 wanted.add(nn.ConvTranspose2d)
             assert present == wanted
             assert all(called[kind.__name__] for kind in expected)
     for player, lr in zip((run.game.d, run.game.g), paper.lr):
         (group,) = player.optimizer.param_groups
         assert type(player.optimizer) is paper.optimizer and group["lr"] == lr
-        assert tuple(group["betas"] if paper.optimizer is ADAM else [group["alpha"]]) == paper.decay
+        decay = {ADAM: "betas", RMSPROP: "alpha", SGD: "momentum"}[paper.optimizer]
+        assert (group[decay] if paper.optimizer is ADAM else (group[decay],)) == paper.decay
+
+
+def test_points_have_the_settings_of_the_authors_scripts_and_flags_win_over_them():
+    run, images = run_of("pacgan", "grid25", width=400, d_width=200), run_of("pacgan", "faces")
+    kinds = [type(module) for module in run.game.g.module.layers]
+    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.LeakyReLU] * 4 and kinds.count(nn.Linear) == 4
+    first, *_, last = (layer for layer in run.game.d.module.trunk if isinstance(layer, nn.Linear))
+    assert (first.in_features, first.out_features) == (4, 1000) and last.in_features == 200
+    assert [type(m) for m in run.game.d.module.trunk] == [nn.Linear, layers.Maxout] * 3
+    assert images.config.network == "dcgan" and images.config.beta1 == 0.5
+    assert recipes.settings("wgan-gp")["penalties"] == ("GradientPenalty(weight=10.0)",)
+    toy = run_of("wgan-gp", "ring8", points_std=0.0)
+    assert toy.config.penalties == ("GradientPenalty(weight=0.1)",) and toy.config.points_std == 0
+    assert isinstance(run_of("unrolled", "ring8").game.g.module.layers[1], nn.Tanh)
+
+
+def test_the_authors_wgan_gp_sees_points_of_standard_deviation_1():
+    run = run_of("wgan-gp", "swissroll")
+    assert abs(float(np.sqrt(run.dataset.means.var(axis=0).mean())) - 1) < 1e-9
+    play(run, 1)
 
 
 def test_what_a_call_does_not_show():
@@ -231,6 +273,8 @@ IMAGES, POINTS = (3, 16, 16), (2,)
     ("changes", "why"),
     [
         ({"objective": "EnergyBased"}, "autoencoder"),
+        ({"network": "maxout"}, "points"),
+        ({"points_std": 1.0}, "points"),
         ({"autoencoder": True}, "EnergyBased"),
         ({"objective": "Wasserstein"}, "slope"),
         ({"objective": "Wasserstein", "penalties": ("L2",)}, "slope"),

@@ -55,9 +55,9 @@ def evaluate(
         raise UserError(f"--data {source}: G was trained on {config.data}; points and images do not compare")
     network = None if inception is None else load_inception(inception or None, generator.device)
     channels = None if source in MIXTURES else generator.shape[0]
+    more = None, config.follow_links, config.points_std
     train, test = (
-        open_dataset(source, config.image_size or 32, channels, split, follow_links=config.follow_links)
-        for split in ("train", "test")
+        open_dataset(source, config.image_size or 32, channels, split, *more) for split in ("train", "test")
     )
     assert train is not None
     if config.label_factor and data is None:

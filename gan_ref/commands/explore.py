@@ -48,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     generators = [load_generator(run) for run in given.runs]
     in_plane = {generator.config.data in MIXTURES for generator in generators}
     if in_plane == {True}:
+        if given.label is not None or given.offline:
+            raise UserError(
+                "--class and --offline are for runs of images, and the laboratory shows the plane"
+            )
         page = make_laboratory([training(*pair) for pair in zip(given.runs, generators)])
     elif len(generators) == 1:
         page = make_page(generators[0], given.runs[0], given.offline, label=given.label)
@@ -69,7 +73,7 @@ def training(run: str, generator: LoadedGenerator) -> Training:
     """What a run in the plane has recorded of itself."""
     rounds, moments = read_moments(generator.path.parent)
     name = Path(run).resolve().name
-    dataset = mixture(generator.config.data, 0, points=5000)
+    dataset = mixture(generator.config.data, 0, 5000, generator.config.points_std)
     return Training(name, generator.config, dataset, rounds, moments, SPAN)
 
 

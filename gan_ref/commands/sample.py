@@ -19,7 +19,7 @@ from gan_ref.commands.command_line import (
     require_numbers,
     require_range,
 )
-from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data.mixtures import MIXTURES, modes
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.latents.classes import find_class, require_classes
@@ -94,7 +94,8 @@ def write(
     if out:
         samples = draw_samples(generator, chosen, seed, labels)
         if points:
-            page = plane.draw_scatter(samples[None], MIXTURES[generator.config.data][0], scale)
+            means, _ = modes(generator.config.data, generator.config.points_std)
+            page = plane.draw_scatter(samples[None], means, scale)
         else:
             samples = pages.upscale(samples, scale)
             samples = pages.label(samples, chosen) if numbers else samples

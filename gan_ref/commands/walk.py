@@ -26,7 +26,7 @@ from gan_ref.commands.command_line import (
     require_range,
 )
 from gan_ref.commands.project import project_files
-from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data.mixtures import MIXTURES, modes
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.evaluation.factors import factor_table
@@ -252,14 +252,15 @@ def draw_frames(
 
     ``names`` (W, K) has what stands under each cell while its walk is nearest to each stop.
     """
-    mixture = MIXTURES.get(generator.config.data)
-    start = 1 - TRAIL if mixture else 0  # the first frame has the trail of the loop's end
+    points = generator.config.data in MIXTURES
+    means = modes(generator.config.data, generator.config.points_std)[0] if points else None
+    start = 1 - TRAIL if points else 0  # the first frame has the trail of the loop's end
     recent: collections.deque[np.ndarray] = collections.deque(maxlen=1 - start)
     samples = stream_samples(generator, paths.frame_latents(walk, frames, start))
     for n in range(start, frames):
         recent.append(np.stack(list(itertools.islice(samples, math.prod(grid)))))
-        if mixture and n >= 0:
-            yield plane.draw_scatter(np.stack(recent), mixture[0], scale)
+        if means is not None and n >= 0:
+            yield plane.draw_scatter(np.stack(recent), means, scale)
         elif n >= 0:
             cells = pages.upscale(recent[0], scale, smooth)
             if names:

@@ -18,10 +18,12 @@ from gan_ref.data.arrays import npy_dataset, npz_dataset
 from gan_ref.data.cache import Rows, open_or_build
 from gan_ref.data.cifar import cifar_dataset, find_batches
 from gan_ref.data.dataset import Dataset, Options
-from gan_ref.data.folder import folder_dataset
+from gan_ref.data.folder import folder_dataset, list_folder
 from gan_ref.data.mixtures import MIXTURES, mixture
 from gan_ref.data.mnist import find_idx, mnist_dataset
+from gan_ref.data.published import BY_HAND, PUBLISHED, published_archive, published_folder
 from gan_ref.data.stacked import STACKED, stacked_dataset
+from gan_ref.data.streams import ENDINGS, PATTERN, shards_in, stream_dataset
 from gan_ref.data.workers import available_cores, in_order
 from gan_ref.errors import UserError
 from gan_ref.shapes import ImageSize, read_image_size, sides
@@ -33,7 +35,9 @@ __all__ = ["Batches", "Dataset", "open_dataset", "open_split"]
 
 UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what archives unpack to
 FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
-READERS = {".npy": npy_dataset, ".npz": npz_dataset, ".zip": folder_dataset}
+READERS = {".zip": folder_dataset, ".npz": npz_dataset, ".npy": npy_dataset}
+READERS |= dict.fromkeys(ENDINGS, stream_dataset)
+FILES = f"one of {' '.join(READERS)}"
 
 
 def __getattr__(name: str):
@@ -51,24 +55,28 @@ def open_dataset(
     split: str = "train",
     workers: int | None = None,
     follow_links: bool = False,
+    points_std: float = 0.0,
 ) -> Dataset | None:
     """Open a source of real samples at ``image_size`` with 1 or 3 ``channels`` (None: what the data is).
 
     An image size is 64, or "96x64", height by width (gan_ref/shapes.py).
 
-    ``source`` is "faces", "ring8" or "grid25", or a path: a folder of images or a .zip of one, a folder of
+    ``source`` is "faces", "ring8", "grid25" or "swissroll", or a path: a folder of images, a .zip or .tar of
+    one, a .parquet file, a folder of archives or of parquet files, a pattern as x-{000..009}.tar, a folder of
     MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
-    ./faces.) "stacked-mnist:PATH" has three digits of MNIST in each image, as its channels. ``split`` "test"
-    gives a source's own held-out part, None where it has none. Images are decoded once, into the cache, by
-    ``workers`` processes (None: one for each core). Links that lead out of a folder of images are left out
-    and named, unless ``follow_links``. Raises UserError for a source that cannot be used.
+    ./faces.) Or it is the name of a published set (gan_ref/data/published.py), which is downloaded unless a
+    file or folder here is called so. "stacked-mnist:SOURCE" has three digits of MNIST in each image, as its
+    channels. ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded
+    once, into the cache, by ``workers`` processes (None: one for each core). Links that lead out of a folder
+    of images are left out and named, unless ``follow_links``. Points are scaled to the standard deviation
+    ``points_std``, if it is not 0. Raises UserError for a source that cannot be used.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     if channels not in (None, 1, 3):
         raise UserError(f"channels must be 1 (gray) or 3 (colour), not {channels}")
     if source in MIXTURES:
-        return mixture(source, seed=0 if split == "train" else 1)
+        return mixture(source, seed=0 if split == "train" else 1, std=points_std)
     options = Options(read_image_size(image_size), channels, split, workers, follow_links)
     if source == "faces":
         return faces_dataset(options)
@@ -76,14 +84,20 @@ def open_dataset(
         digits = open_dataset(source[len(STACKED) :], image_size, 1, split, workers, follow_links)
         return None if digits is None else stacked_dataset(digits, options)
     path = Path(os.path.expanduser(source))
-    if not source or not os.path.exists(path):
-        known = ", ".join(("faces", *MIXTURES))
-        raise UserError(f"no data at {source!r}; give {known}, or the path of a folder, .zip, .npz or .npy")
+    if source in (*PUBLISHED, *BY_HAND) and not path.exists():
+        return open_published(source, options)
+    if not source or not (os.path.exists(path) or PATTERN.fullmatch(path.name)):
+        known = ", ".join(("faces", *MIXTURES, *PUBLISHED))
+        raise UserError(f"no data at {source!r}; give {known}, or the path of a folder or {FILES}")
     if path.is_dir():
         return open_folder(path, options)
-    reader = READERS.get(path.suffix.lower())
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        raise UserError(
+            f"{source}: HDF5 is not read; save its images, uint8 (N, H, W, C), as a .npy with numpy"
+        )
+    reader = next((READERS[ending] for ending in READERS if path.name.lower().endswith(ending)), None)
     if reader is None:
-        raise UserError(f"{source} is neither a folder nor a .zip, .npz or .npy")
+        raise UserError(f"{source} is neither a folder nor {FILES}")
     return reader(path, options) if split == "train" else None
 
 
@@ -91,18 +105,21 @@ def absolute(source: str) -> str:
     """The source with its path, if it has one, made absolute: a run is resumed from any folder."""
     prefix = STACKED if source.startswith(STACKED) else ""
     path = os.path.expanduser(source[len(prefix) :])
-    return prefix + os.path.abspath(path) if os.path.exists(path) else source
+    is_path = os.path.exists(path) or PATTERN.fullmatch(os.path.basename(path))
+    return prefix + os.path.abspath(path) if is_path else source
 
 
 def short_name(source: str) -> str:
     """A name for the source: "faces", or of a path its last part without an ending."""
-    return STACKED[:-1] if source.startswith(STACKED) else Path(source).stem or "data"
+    stem = Path(source).stem.split("{")[0].removesuffix(".tar").rstrip("-_")
+    return STACKED[:-1] if source.startswith(STACKED) else stem or "data"
 
 
 def open_split(config: Config, split: str) -> Dataset | None:
     """The data that a run's settings name; None if it has no such split."""
     size, channels = config.image_size or 32, config.channels
-    opened = open_dataset(config.data, size, channels, split, config.threads, config.follow_links)
+    more = config.threads, config.follow_links, config.points_std
+    opened = open_dataset(config.data, size, channels, split, *more)
     return by_factor(opened, config.label_factor) if opened and config.label_factor else opened
 
 
@@ -127,7 +144,18 @@ def open_folder(path: Path, options: Options) -> Dataset | None:
             return opened
         if options.split == "train" and (find_idx(folder, "images", "test") or find_batches(folder, "test")):
             raise UserError(f"{folder} has only test files; put the training files beside them")
+    if shards_in(path, "train") and not list_folder(path, options.follow_links)[0]:
+        shards = shards_in(path, options.split)
+        return stream_dataset(path, options, shards) if shards else None
     return folder_dataset(path, options) if options.split == "train" else None
+
+
+def open_published(name: str, options: Options) -> Dataset | None:
+    """A published set by its name."""
+    if name in ("flowers102", "lfw"):
+        return published_archive(name, options)
+    opened = open_folder(published_folder(name), options)
+    return opened and replace(opened, name=name, classes=PUBLISHED[name].classes or opened.classes)
 
 
 def can_list(folder: Path) -> bool:

@@ -21,6 +21,7 @@ from gan_ref.layers.batch_norm import SyncBatchNorm, batch_norm, measure_statist
 from gan_ref.layers.conditional_batch_norm import ConditionalBatchNorm2d, ConditionedSequential
 from gan_ref.layers.ends import FromLatent, flatten
 from gan_ref.layers.equalised import EqualisedConv2d, EqualisedLinear
+from gan_ref.layers.maxout import Maxout
 from gan_ref.layers.minibatch_deviation import MinibatchDeviation
 from gan_ref.layers.minibatch_discrimination import MinibatchDiscrimination
 from gan_ref.layers.noise import Dropout, GaussianNoise, SpatialDropout, seed_noise
@@ -38,6 +39,7 @@ __all__ = [
     "EqualisedLinear",
     "FromLatent",
     "GaussianNoise",
+    "Maxout",
     "MinibatchDeviation",
     "MinibatchDiscrimination",
     "PixelNorm",

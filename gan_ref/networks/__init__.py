@@ -10,7 +10,7 @@ from torch import nn
 
 from gan_ref.config import Config
 from gan_ref.layers import UniformLatent
-from gan_ref.networks import autoencoder, dcgan, face2015, improved, mlp, progressive
+from gan_ref.networks import autoencoder, dcgan, face2015, improved, lapgan, mlp, progressive
 from gan_ref.networks.conditional import see_labels
 from gan_ref.networks.weights import draw_weights
 from gan_ref.seeds import mix_seed
@@ -43,7 +43,7 @@ def _plain_generator(config: Config, shape: tuple[int, ...], classes: int) -> nn
     if not (by_norm and config.norm_g == "batch"):  # then the class is a part of z, concatenated
         latent_dim, classes = latent_dim + classes, 0
     if len(shape) == 1:
-        return mlp.Generator(shape[0], width, config.layers, latent_dim)
+        return mlp.Generator(shape[0], width, config.layers, latent_dim, config.network, decay)
     channels, size = shape[0], shape[1:]
     if config.network == "improved-dense":
         return improved.DenseGenerator(size, channels, width, latent_dim, decay)
@@ -53,6 +53,8 @@ def _plain_generator(config: Config, shape: tuple[int, ...], classes: int) -> nn
         return face2015.Generator(size, channels, width, latent_dim, config.norm_g)
     if config.network == "progressive":
         return progressive.Generator(size, channels, width, latent_dim)
+    if config.network == "lapgan":
+        return lapgan.Generator(size, channels, width, latent_dim)
     norm, upsample = config.norm_g, config.upsample
     return dcgan.Generator(size, channels, width, latent_dim, norm, decay, upsample, classes)
 
@@ -80,13 +82,13 @@ def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int
 
 def _plain_discriminator(config: Config, shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """D that sees samples alone: (N, *shape) → Output, with class logits if it is a classifier's network."""
-    width = config.d_width or config.width
+    width, layers = config.d_width or config.width, config.d_layers or config.layers
     similar, noise, dropout = config.minibatch_discrimination, config.d_noise, config.d_dropout
     if config.autoencoder:
-        return autoencoder.Discriminator(shape, width, config.layers, config.norm_d, config.norm_decay)
+        return autoencoder.Discriminator(shape, width, layers, config.norm_d, config.norm_decay)
     if len(shape) == 1:
         norm = "spectral" if config.norm_d == "spectral" else "none"  # the others are about feature maps
-        return mlp.Discriminator(shape[0], width, config.layers, norm, similar, noise, dropout)
+        return mlp.Discriminator(shape[0], width, layers, norm, similar, noise, dropout, config.network)
     if config.network == "improved-dense":
         return improved.DenseDiscriminator(shape[1:], shape[0], num_classes, width)
     if config.network == "improved-conv":
@@ -95,6 +97,8 @@ def _plain_discriminator(config: Config, shape: tuple[int, ...], num_classes: in
         return face2015.Discriminator(shape[1:], shape[0], width, config.norm_d, similar, dropout)
     if config.network == "progressive":
         return progressive.Discriminator(shape[1:], shape[0], width)
+    if config.network == "lapgan":
+        return lapgan.Discriminator(shape[1:], shape[0], width)
     return dcgan.Discriminator(
         shape[1:], shape[0], width, config.norm_d, config.norm_decay, similar, noise, dropout
     )

@@ -30,7 +30,7 @@ class Discriminator(nn.Module):
     ):
         super().__init__()
         if len(shape) == 1:
-            self.encode = hidden(shape[0], width, layers, 0.2)
+            self.encode = hidden(shape[0], width, layers, "leaky")
             self.decode = nn.Linear(width, shape[0])
             return
         channels, (_, _, levels) = shape[0], first_plane(shape[1:])

@@ -17,6 +17,7 @@ from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.layers import SpectralNorm, reference_pass
 from gan_ref.networks import build_discriminator, build_generator, packed
+from gan_ref.networks.lapgan import levels
 
 MOMENTS = {"adam": 2, "rmsprop": 1, "sgd": 1}  # numbers that an optimizer remembers of each weight
 
@@ -58,7 +59,11 @@ def training_bytes(config: Config, shape: tuple[int, ...], classes: int = 0) -> 
     g, g_made = _count(lambda c: build_generator(c, shape, classes), config, config.width, torch.zeros(1, *z))
     build_d = lambda c: build_discriminator(c, shape, classes)
     d, d_made = _count(
-        build_d, config, config.d_width or config.width, torch.zeros(1, *packed(config, shape)), *label
+        build_d,
+        config,
+        config.d_width or config.width,
+        torch.zeros(levels(config, shape), *packed(config, shape)),
+        *label,
     )
     of_g, of_d = (2 + MOMENTS[name] for name in (config.optimizer, config.optimizer_d or config.optimizer))
     weights = (of_g + 1) * g + (of_d + (config.labels_per_class > 0)) * d

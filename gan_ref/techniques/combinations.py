@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from gan_ref.config import Config
+from gan_ref.config import POINT_NETWORKS, Config
 from gan_ref.errors import UserError
+from gan_ref.networks.lapgan import levels
 from gan_ref.techniques import balance, build, objectives, penalties, schedules, updates
 
 
@@ -75,6 +76,17 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "both: leave one out",
     )
 
+    pyramid = levels(config, shape) > 1
+    refuse(
+        pyramid and (config.conditional != "none" or config.pack > 1),
+        "lapgan tells G of smaller pictures, and D of one at a time: leave --conditional and --pack out",
+    )
+    matches = isinstance(objective, objectives.FeatureMatching) or has(penalties.FeatureMatchingTerm)
+    refuse(
+        pyramid and matches,
+        "feature matching compares features of one D, and lapgan has a D a level: leave it out",
+    )
+
     # what the update rules can play
     together = isinstance(update, (updates.Simultaneous, updates.Consensus))
     varies = isinstance(pace, (balance.Dynamic, balance.CriticWarmUp))
@@ -136,9 +148,9 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         "a conditional D is told one class, and a pack has several: leave --pack or --conditional out",
     )
     extras = (compares, config.autoencoder, config.d_noise, config.d_dropout)
-    grows = images and config.network == "progressive"
+    own = images and config.network in ("progressive", "lapgan")
     refuse(
-        (classifies or grows) and any(extras),
+        (classifies or own) and any(extras),
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
     )
 
@@ -149,9 +161,18 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
 
     # what the networks have
     refuse(
-        grows and ({config.norm_g, config.norm_d} != {"none"} or config.weights != "own"),
-        "the progressive networks have the norms and the weights of their paper: take --norm none, and leave "
-        "--weights out",
+        images and (config.network in POINT_NETWORKS or config.points_std > 0),
+        "--network relu, tanh and maxout and --points-std are about points, and these are images: leave them "
+        "out",
+    )
+    refuse(
+        own and ({config.norm_g, config.norm_d} != {"none"} or config.weights != "own"),
+        f"the networks of {config.network} have the norms and the weights of their paper: take --norm none, "
+        "and leave --weights out",
+    )
+    refuse(
+        own and levels(config, shape) > config.latent_dim,
+        f"--latent-dim {config.latent_dim}: each level of the pyramid needs a number of z",
     )
     refuse(
         bool(config.growth) and config.network != "progressive",

@@ -22,6 +22,7 @@ import random
 import resource
 import struct
 import sys
+import tarfile
 import traceback
 import zipfile
 from collections.abc import Callable
@@ -32,10 +33,11 @@ import torch
 from PIL import Image
 
 from gan_ref import checkpoint, loop
-from gan_ref.commands import compare, evaluate, export, film, project, sample, train, walk
+from gan_ref.commands import compare, evaluate, explore, export, film, games, project, sample, train, walk
 from gan_ref.config import TYPES, flag
 from gan_ref.data import open_dataset
 from gan_ref.errors import UserError
+from gan_ref.explore import page
 from gan_ref.run import Run
 from gan_ref.techniques import KINDS, build, choices
 from gan_ref.watch.progress import read_rows
@@ -172,6 +174,38 @@ def archives(it: Campaign) -> None:
     hidden = packed(0).replace(b"a/x.png", b"\0/x.png")
     (it.folder / "nameless.zip").write_bytes(hidden)
     it.read("a member without a name", lambda: open_dataset(str(it.folder / "nameless.zip"), 16))
+
+
+def streams(it: Campaign) -> None:
+    """Tar archives in three dialects, compressed or not, and parquet files of the hub's layout."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole: list[tuple[str, bytes]] = []
+    for dialect in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=dialect) as archive:
+            for name in ("a/x.png", "b/" + "y" * 90 + ".jpg", "b/ü.png", "b/x.cls"):
+                content = b"3" if name.endswith("cls") else encoded("PNG" if "png" in name else "JPEG")
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        whole += [(".tar", file.getvalue()), (".tgz", gzip.compress(file.getvalue()))]
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+    cells = [{"bytes": encoded("PNG"), "path": f"{k}.png"} for k in range(4)]
+    table = pa.table({"image": cells, "label": [0, 1, 1, 0]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    for codec in ("none", "snappy", "zstd", "gzip"):
+        file = io.BytesIO()
+        pq.write_table(table, file, compression=codec, row_group_size=2)
+        whole += [(".parquet", file.getvalue())] * 2
+    for k in range(1200):
+        ending, content = it.rng.choice(whole)
+        tail = ending == ".parquet" and it.rng.random() < 0.6  # the directory is at the end
+        damaged = it.damage(content[::-1], 1200)[::-1] if tail else it.damage(content)
+        path = it.folder / f"{k % 7}{ending}"
+        path.write_bytes(damaged)
+        it.read(f"{ending} {k}", lambda: open_dataset(str(path), 16, workers=1))
 
 
 def arrays(it: Campaign) -> None:
@@ -357,6 +391,53 @@ def drawing(it: Campaign) -> None:
         it.call(main, argv)
 
 
+def html_pages(it: Campaign) -> None:
+    """explore, of damaged moments of runs in the plane, and its flags; and the flags of games."""
+    images, plane = trained(it, "--conditional"), it.folder / "plane"
+    small = "--width 4 --latent-dim 2 --batch-size 4 --steps 2 --no-walk --device cpu".split()
+    assert train.main(["--data", "ring8", *small, "--out", str(plane)]) == 0
+    moments = sorted((plane / "moments").iterdir())
+    whole = [path.read_bytes() for path in moments]
+    arrays = dict(np.load(moments[0]))
+    page.to_onnx = lambda _: b""  # what follows the reading, seconds a page
+    texts = [
+        "",
+        "0",
+        "1",
+        "-1",
+        "a",
+        "b",
+        "c",
+        "a,b",
+        "\x1b[31m",
+        "9" * 400,
+        "nan",
+        str(it.folder),
+        "/dev/null",
+    ]
+    numbers = ["0", "1", "2", "-1", "nan", "1e999", "1e-7", "0.5", "x", "", "1" + "0" * 30, str(2**63)]
+    os.chdir(it.folder)
+    for k in range(400):
+        for path, content in zip(moments, whole):
+            path.write_bytes(it.damage(content) if it.rng.random() < 0.1 else content)
+        if it.rng.random() < 0.3:
+            kind = it.rng.choice(list(arrays))
+            other = it.rng.choice([arrays[kind][:1], arrays[kind].astype("f4") * math.nan, np.array(None)])
+            np.savez(moments[0], **arrays | {kind: other})
+        if it.rng.random() < 0.1:
+            it.rng.choice(moments).unlink()
+        runs = it.rng.choice(
+            [[plane], [plane], [images], [plane] * 5, [plane, images], ["demo"], [moments[0]]]
+        )
+        argv = [*map(str, runs), "--out", it.rng.choice([f"page{k}.html", f"page{k}.html", *texts])]
+        for name in it.rng.choices(["--class", "--offline", "--no-such-flag"], k=it.rng.choice([0, 0, 1])):
+            argv += [name, it.rng.choice(texts)]
+        it.call(explore.main, argv)
+        if k % 8 == 0:
+            argv = ["--out", it.rng.choice([f"games{k}", *texts[:6]]), "--steps", "1"]
+            it.call(games.main, [*argv, it.rng.choice(["--lr", "--seed", "--steps"]), it.rng.choice(numbers)])
+
+
 # ---------------------------------------------------------------- checkpoints
 
 
@@ -476,8 +557,8 @@ def quota(it: Campaign) -> None:
             it.failures.append(f"{argv}: left {left}")
 
 
-CAMPAIGNS = {f.__name__: f for f in (flags, drawing, images, archives, arrays, published, lines,
-                                     checkpoint_bytes, checkpoint_fields, quota)}  # fmt: skip
+CAMPAIGNS = {f.__name__: f for f in (flags, drawing, html_pages, images, archives, streams, arrays, published,
+                                     lines, checkpoint_bytes, checkpoint_fields, quota)}  # fmt: skip
 
 
 def main() -> None:

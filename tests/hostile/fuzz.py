@@ -103,7 +103,12 @@ def read_checkpoint(data: atheris.FuzzedDataProvider) -> None:
     checkpoint.read_tensors = lambda *_: state
     read = checkpoint.load(__file__)
     config = read["config"]
-    if config.data != "ring8" or config.width > 64 or config.layers > 4 or config.batch_size > 1024:
+    if (
+        config.data != "ring8"
+        or config.width > 64
+        or max(config.layers, config.d_layers or 0) > 4
+        or config.batch_size > 1024
+    ):
         return  # such a run is right, and slow to build
     Run(*choose_settings(config)).load_state_dict(read)
 
