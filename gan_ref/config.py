@@ -69,7 +69,7 @@ class Config:
     data: str = _setting(
         "first",
         "faces",
-        "faces, ring8, grid25, swissroll, or a path: folder, .zip, .npz, MNIST, CIFAR, stacked-mnist:MNIST",
+        "faces, ring8, grid25, swissroll, a published set (mnist), or a path: a folder, .zip, .tar, .npz ...",
     )
     recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
     image_size: ImageSize = _setting(

@@ -143,6 +143,7 @@ PAPERS = {
 POINTS_PAPERS = {  # where the authors have a script for points, what a reader of it would look for
     "wgan": PAPERS["wgan"]._replace(decay=(0.9,)),
     "wgan-gp": PAPERS["wgan-gp"]._replace(decay=(0.5, 0.9)),
+    "sngan-points": PAPERS["sngan-points"]._replace(techniques="Hinge Ramp"),
     "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-3)),
     "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
     "pacgan": Published("NonSaturating Simultaneous", lr=(1e-4, 1e-4), decay=(0.8, 0.999)),

@@ -18,10 +18,13 @@ from gan_ref.data.arrays import npy_dataset, npz_dataset
 from gan_ref.data.cache import Rows, open_or_build
 from gan_ref.data.cifar import cifar_dataset, find_batches
 from gan_ref.data.dataset import Dataset, Options
-from gan_ref.data.folder import folder_dataset
+from gan_ref.data.folder import folder_dataset, list_folder
 from gan_ref.data.mixtures import MIXTURES, mixture
 from gan_ref.data.mnist import find_idx, mnist_dataset
+from gan_ref.data.published import BY_HAND, PUBLISHED, published_archive, published_folder
 from gan_ref.data.stacked import STACKED, stacked_dataset
+from gan_ref.data.streams import ENDINGS, PATTERN, shards_in, stream_dataset
+from gan_ref.data.svhn import find_svhn, svhn_dataset
 from gan_ref.data.workers import available_cores, in_order
 from gan_ref.errors import UserError
 from gan_ref.shapes import ImageSize, read_image_size, sides
@@ -33,7 +36,9 @@ __all__ = ["Batches", "Dataset", "open_dataset", "open_split"]
 
 UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what archives unpack to
 FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
-READERS = {".npy": npy_dataset, ".npz": npz_dataset, ".zip": folder_dataset}
+READERS = {".zip": folder_dataset, ".npz": npz_dataset, ".npy": npy_dataset}
+READERS |= dict.fromkeys(ENDINGS, stream_dataset)
+FILES = f"one of {' '.join(READERS)}"
 
 
 def __getattr__(name: str):
@@ -57,12 +62,14 @@ def open_dataset(
 
     An image size is 64, or "96x64", height by width (gan_ref/shapes.py).
 
-    ``source`` is "faces", "ring8", "grid25" or "swissroll", or a path: a folder of images or a .zip of one, a
-    folder of MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called
-    faces is ./faces.) "stacked-mnist:PATH" has three digits of MNIST in each image, as its channels.
-    ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded once, into
-    the cache, by ``workers`` processes (None: one for each core). Links that lead out of a folder of images
-    are left out and named, unless ``follow_links``. Points are scaled to the standard deviation
+    ``source`` is "faces", "ring8", "grid25" or "swissroll", or a path: a folder of images, a .zip or .tar of
+    one, a .parquet file, a folder of archives or of parquet files, a pattern as x-{000..009}.tar, a folder of
+    MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
+    ./faces.) Or it is the name of a published set (gan_ref/data/published.py), which is downloaded unless a
+    file or folder here is called so. "stacked-mnist:SOURCE" has three digits of MNIST in each image, as its
+    channels. ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded
+    once, into the cache, by ``workers`` processes (None: one for each core). Links that lead out of a folder
+    of images are left out and named, unless ``follow_links``. Points are scaled to the standard deviation
     ``points_std``, if it is not 0. Raises UserError for a source that cannot be used.
     """
     if split not in ("train", "test"):
@@ -78,14 +85,20 @@ def open_dataset(
         digits = open_dataset(source[len(STACKED) :], image_size, 1, split, workers, follow_links)
         return None if digits is None else stacked_dataset(digits, options)
     path = Path(os.path.expanduser(source))
-    if not source or not os.path.exists(path):
-        known = ", ".join(("faces", *MIXTURES))
-        raise UserError(f"no data at {source!r}; give {known}, or the path of a folder, .zip, .npz or .npy")
+    if source in (*PUBLISHED, *BY_HAND) and not path.exists():
+        return open_published(source, options)
+    if not source or not (os.path.exists(path) or PATTERN.fullmatch(path.name)):
+        known = ", ".join(("faces", *MIXTURES, *PUBLISHED))
+        raise UserError(f"no data at {source!r}; give {known}, or the path of a folder or {FILES}")
     if path.is_dir():
         return open_folder(path, options)
-    reader = READERS.get(path.suffix.lower())
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        raise UserError(
+            f"{source}: HDF5 is not read; save its images, uint8 (N, H, W, C), as a .npy with numpy"
+        )
+    reader = next((READERS[ending] for ending in READERS if path.name.lower().endswith(ending)), None)
     if reader is None:
-        raise UserError(f"{source} is neither a folder nor a .zip, .npz or .npy")
+        raise UserError(f"{source} is neither a folder nor {FILES}")
     return reader(path, options) if split == "train" else None
 
 
@@ -93,12 +106,14 @@ def absolute(source: str) -> str:
     """The source with its path, if it has one, made absolute: a run is resumed from any folder."""
     prefix = STACKED if source.startswith(STACKED) else ""
     path = os.path.expanduser(source[len(prefix) :])
-    return prefix + os.path.abspath(path) if os.path.exists(path) else source
+    is_path = os.path.exists(path) or PATTERN.fullmatch(os.path.basename(path))
+    return prefix + os.path.abspath(path) if is_path else source
 
 
 def short_name(source: str) -> str:
     """A name for the source: "faces", or of a path its last part without an ending."""
-    return STACKED[:-1] if source.startswith(STACKED) else Path(source).stem or "data"
+    stem = Path(source).stem.split("{")[0].removesuffix(".tar").rstrip("-_")
+    return STACKED[:-1] if source.startswith(STACKED) else stem or "data"
 
 
 def open_split(config: Config, split: str) -> Dataset | None:
@@ -121,16 +136,28 @@ def by_factor(dataset: Dataset, factor: str) -> Dataset:
 
 
 def open_folder(path: Path, options: Options) -> Dataset | None:
-    """MNIST's or CIFAR-10's files if the folder, or the one they unpack to, has them; else its images."""
+    """MNIST's, CIFAR-10's or SVHN's files in the folder, or in the one they unpack to; else its images."""
     if not can_list(path):
         raise UserError(f"cannot read the folder {path}: permission denied")
     for folder in filter(can_list, (path, *(path / name for name in UNPACKED))):
-        opened = mnist_dataset(folder, options) or cifar_dataset(folder, options)
-        if opened is not None:
+        known = mnist_dataset, cifar_dataset, svhn_dataset
+        if opened := next((found for of in known if (found := of(folder, options))), None):
             return opened
-        if options.split == "train" and (find_idx(folder, "images", "test") or find_batches(folder, "test")):
+        held_out = find_idx(folder, "images", "test"), find_batches(folder, "test"), find_svhn(folder, "test")
+        if options.split == "train" and any(held_out):
             raise UserError(f"{folder} has only test files; put the training files beside them")
+    if shards_in(path, "train") and not list_folder(path, options.follow_links)[0]:
+        shards = shards_in(path, options.split)
+        return stream_dataset(path, options, shards) if shards else None
     return folder_dataset(path, options) if options.split == "train" else None
+
+
+def open_published(name: str, options: Options) -> Dataset | None:
+    """A published set by its name."""
+    if name in ("flowers102", "lfw"):
+        return published_archive(name, options)
+    opened = open_folder(published_folder(name), options)
+    return opened and replace(opened, name=name, classes=PUBLISHED[name].classes or opened.classes)
 
 
 def can_list(folder: Path) -> bool:

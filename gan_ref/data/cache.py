@@ -3,7 +3,8 @@
 An entry is a folder of two files, named after a hash of the source's identity and the image settings:
 
     samples.npy   uint8 (N, H, W, C)
-    labels.npz    int64 (N,) each: "labels", and a source's factors; the names of skipped files, their number
+    labels.npz    int64 (N,) each: "labels", and a source's factors; the names of skipped files, their number;
+                  the names of the classes, if only a reading of the whole source tells them
 
 It is built under a temporary name and renamed when it is whole, so nobody reads half of one. A lock lets one
 process build it while others wait, and the next build of an entry overwrites what a killed one left.
@@ -39,6 +40,7 @@ class Rows:
     samples: np.ndarray  # uint8 (n, H, W, C)
     labels: dict[str, np.ndarray] = field(default_factory=dict)  # int64 (n,): "labels", and factors
     skipped: list[str] = field(default_factory=list)
+    classes: tuple[str, ...] = ()  # of all, if these rows know them
 
 
 def open_or_build(
@@ -91,10 +93,11 @@ def _open(path: Path, name: str) -> Dataset | None:
         with np.load(path / "labels.npz", allow_pickle=False) as stored:
             factors = {key: stored[key] for key in stored.files}
         skipped, count = tuple(factors.pop("skipped").tolist()), int(factors.pop("skipped_count"))
+        classes = tuple(factors.pop("classes", np.array([], str)).tolist())
         if samples.ndim != 4 or any(len(values) != len(samples) for values in factors.values()):
             return None
         labels = factors.pop("labels", None)
-        return Dataset(name, samples, labels, skipped=skipped, skipped_count=count, factors=factors)
+        return Dataset(name, samples, labels, classes, skipped=skipped, skipped_count=count, factors=factors)
     except Exception:  # whatever the damage, the entry is built again
         return None
 
@@ -105,6 +108,7 @@ def _build(path: Path, name: str, rows: Callable, total: int | None) -> None:
     part.mkdir()
     labels: dict[str, list[np.ndarray]] = {}
     skipped: list[str] = []
+    classes: tuple[str, ...] = ()
     count = 0
     try:
         bar = tqdm(total=total, desc=f"preparing {name}", unit="img", disable=None)
@@ -116,6 +120,7 @@ def _build(path: Path, name: str, rows: Callable, total: int | None) -> None:
                 for key, values in chunk.labels.items():
                     labels.setdefault(key, []).append(values)
                 skipped += chunk.skipped
+                classes = chunk.classes or classes
                 count += len(chunk.samples)
                 bar.update(len(chunk.samples) + len(chunk.skipped))
             if not count:
@@ -127,6 +132,8 @@ def _build(path: Path, name: str, rows: Callable, total: int | None) -> None:
             os.fsync(file.fileno())
         whole: dict[str, Any] = {key: np.concatenate(parts) for key, parts in labels.items()}
         whole |= {"skipped": np.array(skipped[:NAMED], str), "skipped_count": np.array(len(skipped))}
+        if classes:
+            whole["classes"] = np.array(classes, str)
         np.savez(part / "labels.npz", **whole)
         shutil.rmtree(path, ignore_errors=True)  # a damaged one
         part.rename(path)

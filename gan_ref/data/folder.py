@@ -38,7 +38,7 @@ class File(NamedTuple):
     """An image file as listed, without looking inside."""
 
     name: str  # relative, with forward slashes
-    member: str | int  # how to open it: its path in the folder, or its number in the archive
+    member: str | int | bytes  # its path in the folder, its number in the archive, or its content
     size: int  # in an archive, what it would be when unpacked
     stamp: int  # mtime in ns; in an archive, the CRC
 
@@ -49,8 +49,7 @@ def folder_dataset(path: Path, options: Options) -> Dataset:
     files, left_out = list_folder(path, options.follow_links) if inside_folder else list_archive(path)
     name = path.resolve().name or "data"
     if not files:
-        why = f"; left out {left_out[0]}" if left_out else ""
-        raise UserError(f"{path}: no image in it; looked for {' '.join(sorted(EXTENSIONS))}{why}")
+        raise no_image(path, left_out)
     labels, classes = label_by_folder([file.name for file in files])
     channels = options.channels or guess_channels(path, files)
     options = replace(options, channels=channels)
@@ -71,6 +70,11 @@ def folder_dataset(path: Path, options: Options) -> Dataset:
     return replace(opened, classes=classes, flip=True, skipped=skipped, skipped_count=count)
 
 
+def no_image(path: Path, left_out: list[str]) -> UserError:
+    why = f"; left out {left_out[0]}" if left_out else ""
+    return UserError(f"{path}: no image in it; looked for {' '.join(sorted(EXTENSIONS))}{why}")
+
+
 def decode_files(
     path: Path, size: ImageSize, channels: int, job: tuple[list[File], np.ndarray | None]
 ) -> Rows:
@@ -80,6 +84,8 @@ def decode_files(
     with quiet():
         for i, file in enumerate(files):
             try:
+                if labels is not None and labels[i] < 0:
+                    raise ValueError("it has no label, and others have one")
                 with open_file(path, file) as stream:
                     images.append(decode(stream, size, channels))
                 kept.append(i)
@@ -97,6 +103,8 @@ def open_file(path: Path, file: File) -> Iterator[BinaryIO]:
     if isinstance(file.member, str):
         with open(path / file.member, "rb") as stream:
             yield stream
+    elif isinstance(file.member, bytes):
+        yield io.BytesIO(file.member)
     else:
         archive = _archive(path, path.stat().st_mtime_ns)
         with archive.open(archive.infolist()[file.member]) as stream:
@@ -152,9 +160,8 @@ def list_archive(path: Path) -> tuple[list[File], list[str]]:
 
     files, left_out = [], []
     for number, member in enumerate(read_untrusted(path, load, "a readable .zip")):
-        parts = member.filename.replace("\\", "/").split("/")
-        name = "/".join(part for part in parts if part not in ("", ".", ".."))
-        if parts[-1] and is_image_name(name) and "__MACOSX" not in name.split("/"):
+        name = clean_name(member.filename)
+        if member.filename[-1:] not in ("", "/", "\\") and is_image_name(name):
             if member.flag_bits & 1:
                 left_out.append(f"{printable(name)}: encrypted")
             else:
@@ -191,10 +198,18 @@ def guess_channels(path: Path, files: list[File]) -> int:
     return 1 if gray else 3
 
 
+def clean_name(name: str) -> str:
+    """A member's name as a relative path without steps upwards. Nothing is ever written there."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
 def is_image_name(name: str) -> bool:
-    """Does it end as an image's does? Hidden files are none: macOS leaves ._name.jpg beside name.jpg."""
+    """Does it end as an image's does? Hidden files are none: macOS leaves ._name.jpg beside name.jpg, and
+    __MACOSX/ in an archive.
+    """
     base = name.rsplit("/", 1)[-1]
-    return not base.startswith(".") and os.path.splitext(base)[1].lower() in EXTENSIONS
+    hidden = base.startswith(".") or "__MACOSX" in name.split("/")
+    return not hidden and os.path.splitext(base)[1].lower() in EXTENSIONS
 
 
 @lru_cache(maxsize=1)

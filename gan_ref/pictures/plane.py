@@ -163,7 +163,8 @@ def _discs(axes: Any, centres: np.ndarray, radius: float, **style: Any) -> None:
     centres = centres[(np.abs(centres) < 2 * axes.get_xlim()[1]).all(axis=1)]  # others, or NaN, are not seen
     size = np.full(len(centres), 2 * radius)
     where = {"units": "xy", "offsets": centres, "offset_transform": axes.transData}
-    axes.add_collection(EllipseCollection(size, size, np.zeros(len(centres)), **where, **style))
+    if len(centres):  # matplotlib 3.10 draws one at the corner if there is none
+        axes.add_collection(EllipseCollection(size, size, np.zeros(len(centres)), **where, **style))
 
 
 def _pixels(axes: Any) -> np.ndarray:

@@ -22,6 +22,7 @@ import random
 import resource
 import struct
 import sys
+import tarfile
 import traceback
 import zipfile
 from collections.abc import Callable
@@ -175,6 +176,38 @@ def archives(it: Campaign) -> None:
     it.read("a member without a name", lambda: open_dataset(str(it.folder / "nameless.zip"), 16))
 
 
+def streams(it: Campaign) -> None:
+    """Tar archives in three dialects, compressed or not, and parquet files of the hub's layout."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole: list[tuple[str, bytes]] = []
+    for dialect in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=dialect) as archive:
+            for name in ("a/x.png", "b/" + "y" * 90 + ".jpg", "b/ü.png", "b/x.cls"):
+                content = b"3" if name.endswith("cls") else encoded("PNG" if "png" in name else "JPEG")
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        whole += [(".tar", file.getvalue()), (".tgz", gzip.compress(file.getvalue()))]
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+    cells = [{"bytes": encoded("PNG"), "path": f"{k}.png"} for k in range(4)]
+    table = pa.table({"image": cells, "label": [0, 1, 1, 0]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    for codec in ("none", "snappy", "zstd", "gzip"):
+        file = io.BytesIO()
+        pq.write_table(table, file, compression=codec, row_group_size=2)
+        whole += [(".parquet", file.getvalue())] * 2
+    for k in range(1200):
+        ending, content = it.rng.choice(whole)
+        tail = ending == ".parquet" and it.rng.random() < 0.6  # the directory is at the end
+        damaged = it.damage(content[::-1], 1200)[::-1] if tail else it.damage(content)
+        path = it.folder / f"{k % 7}{ending}"
+        path.write_bytes(damaged)
+        it.read(f"{ending} {k}", lambda: open_dataset(str(path), 16, workers=1))
+
+
 def arrays(it: Campaign) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
     files: list[tuple[str, bytes]] = []
@@ -190,12 +223,17 @@ def arrays(it: Campaign) -> None:
 
 
 def published(it: Campaign) -> None:
-    """MNIST's and CIFAR-10's own files."""
+    """MNIST's, CIFAR-10's and SVHN's own files."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from mat_files import mat_file
+
     digits = struct.pack(">4I", 0x803, 3, 8, 8) + bytes(192)
     batch = {b"labels": [1, 2, 3], b"data": np.zeros((3, 3072), np.uint8), b"filenames": [b"a", b"b", b"c"]}
     files = [("train-images-idx3-ubyte", digits), ("train-images-idx3-ubyte.gz", gzip.compress(digits)),
              ("data_batch_1.bin", bytes(3073 * 2))]  # fmt: skip
     files += [("data_batch_1", pickle.dumps(batch, protocol)) for protocol in range(6)]
+    numbers = {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([[10], [1]], np.uint8)}
+    files += [("train_32x32.mat", mat_file(numbers, packed)) for packed in (True, False)]
     for k in range(600):
         name, content = it.rng.choice(files)
         folder = it.folder / f"set{k}"
@@ -524,8 +562,8 @@ def quota(it: Campaign) -> None:
             it.failures.append(f"{argv}: left {left}")
 
 
-CAMPAIGNS = {f.__name__: f for f in (flags, drawing, html_pages, images, archives, arrays, published, lines,
-                                     checkpoint_bytes, checkpoint_fields, quota)}  # fmt: skip
+CAMPAIGNS = {f.__name__: f for f in (flags, drawing, html_pages, images, archives, streams, arrays, published,
+                                     lines, checkpoint_bytes, checkpoint_fields, quota)}  # fmt: skip
 
 
 def main() -> None:

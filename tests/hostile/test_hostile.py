@@ -19,8 +19,9 @@ pytest.importorskip("resource", reason="limits of memory need a Unix")
 pytestmark = pytest.mark.full
 
 NAMES = (
-    "checkpoint_fields flags drawing html_pages checkpoint_bytes quota arrays published lines images archives"
-).split()
+    "checkpoint_fields flags drawing html_pages checkpoint_bytes quota arrays published lines images "
+    "archives streams".split()
+)
 LIMIT = 400  # seconds for one campaign
 ROOT = Path(__file__).parent.parent.parent
 
