@@ -87,7 +87,8 @@ def write_folder(run: str, folder: Path) -> str:
     inputs = settings["latent_dim"] + len(classes)
     card = CARD.format(
         name=f"{settings['recipe'] or 'a GAN'} on {data}", version=__version__, data=data,
-        recipe=settings["recipe"], step=generator.step, batch=settings["batch_size"], seed=settings["seed"], inputs=inputs,
+        recipe=settings["recipe"], step=generator.step, batch=settings["batch_size"],
+        seed=settings["seed"], inputs=inputs,
         z=f"(N, {inputs})" + (f", the last {len(classes)} a class" if classes else ""),
         x=f"(N, {', '.join(map(str, shape))})",
         settings=rows({k: v for k, v in settings.items() if v != Config.__dataclass_fields__[k].default}),
