@@ -19,6 +19,7 @@ exclude_patterns = ["_build", "exercises"]
 html_theme = "furo"
 html_title = "gan_ref"
 html_static_path: list[str] = []
+html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False
 

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from gan_ref.layers import (
     Dropout,
     GaussianNoise,
+    Maxout,
     MinibatchDiscrimination,
     SpatialDropout,
     VirtualBatchNorm2d,
@@ -464,3 +465,11 @@ def test_two_forwards_before_a_backward():
     x = torch.randn(3, 6)
     (layer(x).sum() + layer(2 * x).sum()).backward()
     assert layer.parametrizations.weight.original.grad.isfinite().all()
+
+
+def test_maxout_takes_the_largest_of_each_outputs_pieces_and_its_gradient_goes_to_that_one():
+    a = torch.tensor([[1.0, 5.0, 3.0, 2.0, -1.0, 4.0]], requires_grad=True)  # three pieces of two outputs
+    h = Maxout(pieces=3)(a)
+    assert h.tolist() == [[3.0, 5.0]]
+    h.sum().backward()
+    assert a.grad is not None and a.grad.tolist() == [[0, 1, 1, 0, 0, 0]]

@@ -132,12 +132,18 @@ PAPERS = {
         d_layers=(layers.Dropout,),
         g_layers=(layers.UniformLatent,),
     ),
+    "improved-imagenet": Published(
+        lr=(4e-4, 4e-4),
+        d_layers=(nn.BatchNorm2d, layers.GaussianNoise, layers.MinibatchDiscrimination),
+        g_layers=VIRTUAL,
+    ),
 }
 
 
 POINTS_PAPERS = {  # where the authors have a script for points, what a reader of it would look for
     "wgan": PAPERS["wgan"]._replace(decay=(0.9,)),
     "wgan-gp": PAPERS["wgan-gp"]._replace(decay=(0.5, 0.9)),
+    "sngan-points": PAPERS["sngan-points"]._replace(techniques="Hinge Ramp"),
     "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-3)),
     "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
     "pacgan": Published("NonSaturating Simultaneous", lr=(1e-4, 1e-4), decay=(0.8, 0.999)),

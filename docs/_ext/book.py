@@ -19,7 +19,7 @@ RESULTS = DOCS.parent / "benchmarks" / "results"
 
 
 def look_up(data: Any, path: list[str]) -> list[float]:
-    """The numbers at a path: a key, a place in a list, ``key=value`` of the members of a list, or ``*``."""
+    """The numbers at a path: a key, a place in a list, ``key=value&…`` of a list's members, or ``*``."""
     if not path:
         return [data]
     first, *rest = path
@@ -27,8 +27,9 @@ def look_up(data: Any, path: list[str]) -> list[float]:
         members = data.values() if isinstance(data, dict) else data
         return [number for member in members for number in look_up(member, rest)]
     if "=" in first:
-        key, _, value = first.partition("=")
-        return [n for member in data if str(member[key]) == value for n in look_up(member, rest)]
+        wanted = [part.split("=") for part in first.split("&")]
+        members = [member for member in data if all(str(member[key]) == value for key, value in wanted)]
+        return look_up(members, ["*", *rest])
     return look_up(data[int(first) if isinstance(data, list) else first], rest)
 
 
@@ -36,6 +37,8 @@ def number(data: Any, cell: str) -> str:
     """``path``, ``path %`` or ``path * factor`` → the number; of several the mean and the range."""
     path, percent, factor = re.fullmatch(r"(.*?)(?: (%)| \* ([\de.+-]+))?", cell).groups()  # type: ignore
     values = look_up(data, path.split("/"))
+    if not values:
+        raise LookupError(path)
 
     def text(value: float) -> str:
         value *= float(factor or 1)

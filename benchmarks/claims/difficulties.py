@@ -1,0 +1,120 @@
+"""Notes on the difficulties of training a GAN: how it begins, what it matches, what it averages."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from benchmarks.claims.arms import Function, Numbers, short
+from benchmarks.claims.claim import Claim, clearly_less, less, within
+from gan_ref.checkpoint import load_generator
+from gan_ref.latents.numbers import numbered_z
+
+TITLE = "Difficulties of training"
+SOURCE = (
+    "Notes of somebody who trained a DCGAN on photographs of flowers. Here it is the recipe `dcgan` on "
+    "`faces`, 600 rounds of 32 at 32×32 and width 16."
+)
+NOTES = "notes on difficulties"
+BASE = short()
+SHOWS = "frechet", "recall", "modes", "d_loss", "sees_fakes"
+
+
+def one_sided(seed: int) -> Numbers:
+    """By how much more a number of z changes the picture on its stronger side of zero, median over all."""
+    demo = load_generator("demo")
+    z = numbered_z(seed, range(32), demo.config.latent_dim)
+    with torch.inference_mode():
+        changes = []
+        for k in range(demo.config.latent_dim):
+            pictures = []
+            for value in (-2.0, 0.0, 2.0):
+                moved = z.clone()
+                moved[:, k] = value
+                pictures.append(demo.module(moved))
+            below, zero, above = pictures
+            sides = [(side - zero).square().flatten(1).sum(1).sqrt().mean().item() for side in (below, above)]
+            changes.append(max(sides) / min(sides))
+    return {"stronger over weaker side": float(np.median(changes)), "most": max(changes)}
+
+
+CLAIMS = (
+    Claim(
+        "init-wide",
+        f"{NOTES}; Radford et al. 2016, §4",
+        "weights from N(0, 0.2²) fail where N(0, 0.02²) works.",
+        {"N(0, 0.02²)": BASE, "N(0, 0.2²)": short("--weights normal --weights-scale 10")},
+        less("N(0, 0.02²)", "N(0, 0.2²)", "frechet", 0.5),
+        less("N(0, 0.02²)", "N(0, 0.2²)", "frechet"),
+        SHOWS,
+    ),
+    Claim(
+        "init-xavier",
+        NOTES,
+        "Xavier's initial weights fail where N(0, 0.02²) works.",
+        {"N(0, 0.02²)": BASE, "Xavier": short("--weights xavier")},
+        less("N(0, 0.02²)", "Xavier", "frechet", 0.5),
+        less("N(0, 0.02²)", "Xavier", "frechet"),
+        SHOWS,
+    ),
+    Claim(
+        "feature-matching-alone",
+        f"{NOTES}; Salimans et al. 2016, §3.1",
+        "with feature matching alone D's loss reaches zero at once; added to the adversarial loss, it works.",
+        {
+            "alone": short("--objective FeatureMatching"),
+            "added": short('--penalties "FeatureMatchingTerm(weight=1.0, rounds=300)"'),
+        },
+        within("alone", "d_loss", high=0.05) & less("added", "alone", "frechet", 0.5),
+        less("alone", "added", "d_loss") & less("added", "alone", "frechet"),
+        SHOWS,
+    ),
+    Claim(
+        "batch-norm-decay",
+        NOTES,
+        "batch norm's running statistics want a decay of 0.9; 0.999 is too slow.",
+        {"0.9": BASE, "0.999": short("--norm-decay 0.999")},
+        clearly_less("0.9", "0.999", "frechet"),
+        less("0.9", "0.999", "frechet"),
+        SHOWS,
+    ),
+    Claim(
+        "weights-of-half",
+        NOTES,
+        "a G with about half as many weights as D is best.",
+        {
+            "half: 16 filters against 23": short("--d-width 23"),
+            "equal: 16 against 16": BASE,
+            "twice: 16 against 11": short("--d-width 11"),
+        },
+        clearly_less("half: 16 filters against 23", "equal: 16 against 16", "frechet")
+        & clearly_less("half: 16 filters against 23", "twice: 16 against 11", "frechet"),
+        less("half: 16 filters against 23", "equal: 16 against 16", "frechet")
+        & less("half: 16 filters against 23", "twice: 16 against 11", "frechet"),
+        SHOWS,
+    ),
+    Claim(
+        "dead-gradients",
+        "Goodfellow et al. 2014, §3; Arjovsky & Bottou 2017, theorem 2.4",
+        "when D wins, G's gradient vanishes under the minimax loss, and not under the non-saturating one.",
+        {
+            "minimax": short('--objective Minimax --balance "Fixed(d_steps=3)"', minutes=0.7),
+            "non-saturating": short('--balance "Fixed(d_steps=3)"', minutes=0.7),
+        },
+        less("minimax", "non-saturating", "g_norm_last", 0.1),
+        less("minimax", "non-saturating", "g_norm_last"),
+        ("d_loss", "g_norm_first", "g_norm_last", "frechet"),
+        remark="g_norm_first and g_norm_last are the norms of the gradients in G's first and last layer.",
+    ),
+    Claim(
+        "one-sided-numbers",
+        NOTES,
+        "single numbers of z (25, 50, 75) change the picture on one side of zero.",
+        {"the package's finished G": Function("difficulties: one-sided", one_sided)},
+        within("the package's finished G", "stronger over weaker side", low=2),
+        within("the package's finished G", "most", low=2),
+        ("stronger over weaker side", "most"),
+        remark="The change from 0 to 2 beside that from 0 to −2, of 32 pictures, median and largest over all "
+        "numbers of z. The notes' G draws flowers, this one faces.",
+    ),
+)

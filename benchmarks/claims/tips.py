@@ -1,0 +1,109 @@
+"""The list of tips, each on and off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.claims.arms import Arm, short
+from benchmarks.claims.claim import Claim, clearly_less, less, within
+from gan_ref.files import write_atomically
+
+if TYPE_CHECKING:
+    from benchmarks.claims.ledger import Ledger
+
+TITLE = "The list of tips"
+SOURCE = (
+    "Chintala, Denton, Arjovsky & Mathieu 2016, “How to train a GAN?” (ganhacks), each tip on and off, and "
+    "one number: the Fréchet distance after 600 rounds of 32 `faces` at 32×32, recipe `dcgan`, width 16. "
+    "[Tips](tips.md) has the settings. Tip 1 (tanh), 7 (a DCGAN) and 17 (dropout in G) cannot be switched "
+    "here, and 10 (watch for failures) is no setting."
+)
+PICTURE = "claims-tips.png"
+PICTURE_SAYS = "by how much each tip changes the Fréchet distance"
+BASE = short()
+SHOWS = "frechet", "recall", "modes", "sees_fakes", "sees_reals"
+
+
+def tip(number: int, name: str, says: str, on: Arm, off: Arm = BASE, remark: str = "") -> Claim:
+    return Claim(
+        f"tip-{number:02}-{name}",
+        f"ganhacks, tip {number}",
+        says,
+        {"on": on, "off": off},
+        clearly_less("on", "off", "frechet"),
+        less("on", "off", "frechet"),
+        SHOWS,
+        remark=remark,
+    )
+
+
+ACGAN = '--conditional auxiliary --penalties "AuxiliaryClassifier(weight=1.0)"'
+CLAIMS = (
+    tip(2, "non-saturating", "G maximises log D.", BASE, short("--objective Minimax")),
+    tip(3, "normal-z", "z is normal, not uniform.", BASE, short("--latent uniform")),
+    tip(4, "separate-batches", "reals and fakes pass D in batches of their own.",
+        BASE, short("--mixed-batches")),
+    tip(4, "instance-norm", "instance norm where batch norm is no option.",
+        short("--norm-d instance"), short("--norm-d none"), "On and off in D alone."),
+    tip(5, "nearest", "no transposed convolutions of stride 2 without thought: upsample, then convolve.",
+        short("--upsample nearest", minutes=0.6), remark="Of the tip this is the part that can be switched."),
+    tip(6, "soft-labels", "labels of reals are soft: from 0.7 to 1.",
+        short('--objective "NonSaturating(real_label=0.85, spread=0.15)"')),
+    tip(6, "noisy-labels", "labels are noisy: D is sometimes told the wrong one (5%).",
+        short('--objective "NonSaturating(flip=0.05)"')),
+    tip(8, "averaging", "stability tricks: remember older weights (here G's average draws the samples).",
+        BASE, short("--ema 0")),
+    tip(8, "history", "stability tricks: historical averaging.",
+        short('--penalties "HistoricalAveraging(weight=0.1)"')),
+    tip(9, "sgd-for-d", "Adam for G, SGD for D.", short("--optimizer-d sgd --lr-d 1e-2"),
+        remark="SGD with a rate of 1e-2 and momentum 0.5; the tip names none."),
+    tip(11, "no-balance-by-margin", "do not balance by the losses.",
+        BASE, short('--balance "Margin(margin=0.3)"'),
+        "Off is the margin rule of the balancing article."),
+    tip(11, "no-dynamic-balance", "do not balance by the losses.", BASE, short("--balance Dynamic"),
+        "Off is the loop that the tip shows."),
+    tip(12, "labels", "use the labels: D guesses the class too.", short(ACGAN, minutes=0.5)),
+    tip(13, "instance-noise", "noise on what D sees, which decays.",
+        short('--instance-noise "InstanceNoise(sigma=0.1, rounds=400)"')),
+    tip(13, "noise-in-layers", "noise between the layers (here of D).", short("--d-noise 0.1")),
+    tip(14, "more-steps-of-d", "train D more: two steps a round.",
+        short('--balance "Fixed(d_steps=2)"', minutes=0.5)),
+    tip(15, "minibatch", "batch discrimination (mixed results).", short("--minibatch-discrimination")),
+    tip(16, "embedding", "conditional GANs: the class as an embedding.",
+        short("--conditional projection"), short("--conditional concatenation")),
+)  # fmt: skip
+
+
+def draw(ledger: Ledger, path: Path) -> None:
+    """A bar a tip: the Fréchet distance on over off, with two standard errors; a dot a seed."""
+    from matplotlib.figure import Figure
+
+    found = [(claim, ledger.results(claim)) for claim in CLAIMS]
+    found = [
+        (claim, r) for claim, r in found if within("on", "frechet").holds(r) and r.values("off", "frechet")
+    ]
+    if not found:
+        return
+    found.sort(key=lambda pair: pair[1]("on", "frechet") / pair[1]("off", "frechet"))
+    figure = Figure(figsize=(9, 0.36 * len(found) + 1.2), dpi=90, layout="constrained")
+    axes = figure.subplots()
+    for k, (_, r) in enumerate(found):
+        off = r("off", "frechet")
+        ratio = r("on", "frechet") / off
+        error = 2 * np.hypot(r.error("on", "frechet"), r.error("off", "frechet")) / off
+        colour = "#31a354" if ratio + error < 1 else "#de2d26" if ratio - error > 1 else "#969696"
+        axes.barh(k, ratio - 1, left=1, color=colour, alpha=0.6)
+        axes.errorbar(ratio, k, xerr=np.nan_to_num(error), color="k", capsize=3, linewidth=1)
+        axes.plot(
+            [value / off for value in r.values("on", "frechet")], [k] * len(r.values("on", "frechet")), "k."
+        )
+    axes.axvline(1, color="k", linewidth=1)
+    axes.set_yticks(range(len(found)), [claim.name.removeprefix("tip-") for claim, _ in found])
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="Fréchet distance with the tip, over that without it (below 1 it helps)")
+    axes.grid(alpha=0.25, axis="x")
+    with write_atomically(path) as part:
+        figure.savefig(part, format="png")
