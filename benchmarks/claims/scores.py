@@ -204,9 +204,9 @@ CLAIMS = (
         "the shorter z, the higher is precision and the lower is recall.",
         ψS,
         rising(ψS, "precision") & rising(reversed(ψS), "recall"),
-        less("ψ = 1.0", "ψ = 0.25", "precision") & less("ψ = 0.25", "ψ = 1.0", "recall"),
+        less("ψ = 1.0", "ψ = 0.75", "precision") & less("ψ = 0.75", "ψ = 1.0", "recall"),
         SHOWS,
-        remark="Here z of the package's own finished DCGAN is multiplied by ψ.",
+        remark="Here z of the package's own finished DCGAN is multiplied by ψ; batch norm knows no short z.",
     ),
     Claim(
         "inception-order",
