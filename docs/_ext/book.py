@@ -164,6 +164,21 @@ class PaperLinks(SphinxTransform):
         return [*parts, nodes.Text(text[end:])]
 
 
+class TechniqueLinks(SphinxTransform):
+    """Makes every `R1` a link to the page of that technique."""
+
+    default_priority = 500
+    pages = technique_pages.alone()
+
+    def apply(self) -> None:
+        up = "../" * self.env.docname.count("/")
+        for literal in list(self.document.findall(nodes.literal)):
+            place = self.pages.get(literal.astext())
+            if place and not isinstance(literal.parent, (nodes.reference, nodes.title)):
+                address = f"{up}generated/{place}.html"
+                literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address))
+
+
 def before(app: Any) -> None:
     technique_pages.write(DOCS / "generated")
 
@@ -172,5 +187,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_directive("results", Results)
     app.add_directive("embed", Embed)
     app.add_transform(PaperLinks)
+    app.add_transform(TechniqueLinks)
     app.connect("builder-inited", before)
     return {"parallel_read_safe": True}
