@@ -36,7 +36,7 @@ try:  # comes with a CUDA build of torch, and only with that
 except ImportError:
     triton = None
 
-SIMILARITY = [(128, 100, 5), (512, 100, 5), (1024, 100, 5), (1024, 50, 16)]  # N, B, C
+SIMILARITY = [(128, 100, 5), (512, 100, 5), (1024, 100, 5), (1024, 50, 16), (64, 300, 50)]  # N, B, C
 NORM = [(128, 64, 32, 32), (128, 512, 4, 4), (64, 128, 64, 64)]  # N, C, H, W
 REFERENCE_SIZE, SLOPE = 128, 0.2
 

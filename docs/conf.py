@@ -17,8 +17,10 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "exercises"]
 html_theme = "furo"
+html_theme_options = {"light_css_variables": {"code-font-size": "0.72rem"}}  # for lines of 110 characters
 html_title = "gan_ref"
 html_static_path: list[str] = []
+html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False
 

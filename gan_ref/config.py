@@ -18,7 +18,15 @@ NORMS_OF_D = ("batch", "virtual", "instance", "spectral", "weight", "none")
 NORMS_OF_G = ("batch", "virtual", "instance", "none")
 CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
 WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
-IMAGE_NETWORKS = ("dcgan", "face2015", "improved-dense", "improved-conv", "progressive", "lapgan")
+IMAGE_NETWORKS = (
+    "dcgan",
+    "face2015",
+    "improved-dense",
+    "imagenet2016",
+    "improved-conv",
+    "progressive",
+    "lapgan",
+)
 POINT_NETWORKS = ("relu", "tanh", "maxout")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
@@ -94,7 +102,7 @@ class Config:
     points_std: float = _setting(
         "networks", 0.0, "standard deviation that points are scaled to; 0: as they are", low=0.0, high=1e3
     )
-    latent_dim: int = _setting("networks", None, "numbers in z", low=1, high=4096)
+    latent_dim: int = _setting("networks", None, "numbers in z", low=1, high=8192)
     latent: str = _setting("networks", "normal", "what G makes of z", choices=("normal", "uniform"))
     weights: str = _setting(
         "networks", "own", "how both networks begin; own: as their paper's", choices=WEIGHTS
@@ -166,6 +174,7 @@ class Config:
         "run", 0, "rounds between measurements that choose best.pt", low=0, high=10**9
     )
     walk: bool = _setting("run", True, "render walk.gif, and of image runs film.mp4, at the end")
+    tensorboard: bool = _setting("run", False, "write event files for TensorBoard to tensorboard/ of the run")
     follow_links: bool = _setting("run", False, "follow links that lead out of the data folder")
 
     def __post_init__(self) -> None:

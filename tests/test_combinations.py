@@ -18,7 +18,15 @@ from gan_ref.run import Run, choose_settings
 from gan_ref.techniques import choices
 
 CHOICES = {
-    "network": ["dcgan", "face2015", "improved-dense", "improved-conv", "progressive", "lapgan"],
+    "network": [
+        "dcgan",
+        "face2015",
+        "improved-dense",
+        "imagenet2016",
+        "improved-conv",
+        "progressive",
+        "lapgan",
+    ],
     "norm_g": ["batch", "virtual", "instance", "none"],
     "norm_d": ["batch", "virtual", "instance", "spectral", "weight", "none"],
     "objective": [*sorted(choices("objectives")), "NonSaturating(spread=0.2, flip=0.1, g_label=0.9)"],

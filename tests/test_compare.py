@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +59,20 @@ def test_the_table_has_mean_and_spread_over_the_seeds_that_finished_and_says_why
     assert "| r1 | 22.0 ± 2.0 | 60.0% ± 10.0% |" in text and "needs labelled images" in text
     assert json.loads((tmp_path / "compare.json").read_text())["table"] == table
     assert (tmp_path / "compare.png").stat().st_size > 10_000
+
+
+def test_the_page_has_the_table_and_the_pictures_and_needs_no_other_file(tmp_path):
+    rows = [points(k, 3 + k, 0.1 * k, 40) for k in range(1, 9)]
+    trials = [trial(tmp_path, "r1", seed, rows) for seed in (0, 1)]
+    trials.append(trial(tmp_path, "wgan", 0, [], failure="<script>alert(1)</script>"))
+    compare.write(tmp_path, trials, {"data": "grid25"})
+    page = (tmp_path / "compare.html").read_text()
+    assert "<td>11.0 ± 0.0<td>80.0% ± 0.0%" in page and "--data grid25" in page
+    assert page.count("<script") == 0 and "&lt;script&gt;" in page
+    sources = re.findall(r'src="([^"]*)"', page)
+    kept = [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources]
+    files = [tmp_path / "compare.png", *(trial.pages[-1] for trial in trials[:2])]
+    assert kept == [file.read_bytes() for file in files] and "href" not in page
 
 
 def test_images_are_compared_by_the_three_curves_of_the_face_gan_side_by_side(tmp_path):

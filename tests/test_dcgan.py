@@ -1,4 +1,4 @@
-"""The two ways in which the DCGAN's G doubles a plane."""
+"""The two ways in which the DCGAN's G doubles a plane; the D for ImageNet that is built like its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import torch
 from runs import run_of
 from torch import nn
 
+from gan_ref.layers import GaussianNoise, MinibatchDiscrimination
 from gan_ref.loop import play_round
 from gan_ref.networks.dcgan import Generator, doubling
+from gan_ref.networks.improved import ImageNetDiscriminator
 
 
 def doubled(upsample: str) -> torch.Tensor:
@@ -38,3 +40,19 @@ def test_a_run_upsamples_as_its_config_says():
     assert any(isinstance(layer, nn.Upsample) for layer in run.game.g.module.modules())
     d, _ = play_round(run)
     assert torch.isfinite(d.loss)
+
+
+def test_the_d_for_imagenet_has_the_layers_of_its_authors_code():
+    with torch.device("meta"):
+        network = ImageNetDiscriminator(128, 3)
+        seen = network(torch.empty(2, 3, 128, 128))
+    convolutions = [m for m in network.trunk if isinstance(m, nn.Conv2d)]
+    assert [(m.out_channels, m.stride[0]) for m in convolutions] == [
+        (64, 2), (128, 2), (256, 2), (256, 1), (256, 1), (512, 2), (512, 2), (2560, 1),
+    ]  # fmt: skip
+    assert network.trunk[0].sigma == 0.1 and isinstance(network.trunk[0], GaussianNoise)
+    assert isinstance(network.similarity, MinibatchDiscrimination)
+    assert (network.similarity.num_kernels, network.similarity.kernel_dim) == (300, 50)
+    assert (
+        seen.scores.shape == (2,) and seen.features.shape == (2, 2560) and network.score.in_features == 2860
+    )

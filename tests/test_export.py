@@ -197,3 +197,34 @@ def test_without_the_packages_the_line_says_what_to_install(tmp_path, monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     assert export.main(["demo", "--out", str(tmp_path / "g.onnx")]) == 2
     assert "pip install" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("more", [[], ["--conditional"]], ids=["plain", "classes"])
+def test_a_folder_for_a_hub_has_what_its_card_loads(images, tmp_path, monkeypatch, more):
+    """The card's own lines are run: the generator that they load draws what the run's draws."""
+    pytest.importorskip("safetensors", reason="needs safetensors")
+    flags = "--image-size 16 --width 4 --latent-dim 4 --batch-size 4 --steps 2 --no-walk --device cpu".split()
+    assert train.main(["--data", images, *flags, *more, "--out", str(tmp_path / "run")]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert export.main(["run", "--safetensors"]) == 0
+    folder = tmp_path / "run-model"
+    card = (folder / "README.md").read_text()
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "config.json", "model.safetensors", "samples.png"}  # fmt: skip
+    assert "license: # fill in" in card and "| d_loss |" in card and "| batch_size | 4 |" in card
+    assert str(tmp_path) not in card + (folder / "config.json").read_text()
+    monkeypatch.chdir(folder)
+    lines = card.split("```python\n")[1].split("```")[0]
+    held: dict = {}
+    exec(lines, held)
+    assert held["x"].shape == (4, 3, 16, 16)
+    z = torch.randn(3, 4 + 2 * bool(more))
+    with torch.no_grad():
+        assert torch.equal(held["generator"](z), load_generator(tmp_path / "run").module(z))
+
+
+def test_a_folder_for_a_hub_needs_safetensors(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "safetensors.torch", None)
+    assert export.main(["demo", "--safetensors", "--out", str(tmp_path / "x")]) == 2
+    assert "pip install 'gan-ref[safetensors]'" in capsys.readouterr().err
+    assert export.main(["demo"]) == 2 and "--out g.onnx" in capsys.readouterr().err

@@ -132,6 +132,11 @@ PAPERS = {
         d_layers=(layers.Dropout,),
         g_layers=(layers.UniformLatent,),
     ),
+    "improved-imagenet": Published(
+        lr=(4e-4, 4e-4),
+        d_layers=(nn.BatchNorm2d, layers.GaussianNoise, layers.MinibatchDiscrimination),
+        g_layers=VIRTUAL,
+    ),
 }
 
 

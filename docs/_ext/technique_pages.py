@@ -70,12 +70,17 @@ def measured(recipes: list[str]) -> str:
     return "## Measured\n\n" + head + "\n".join(rows) + sources if rows else ""
 
 
-def claims(words: list[str]) -> str:
-    """The rows of docs/claims.md that name one of these."""
+def claims(name: str, recipes: list[str]) -> str:
+    """The claims of docs/claims.md that were tried and that name it, or a recipe of its own."""
     page = DOCS / "claims.md"
-    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
-    named = [f"- {line.strip('| ')}" for line in lines if any(f"`{word}`" in line for word in words)]
-    return "## Claims\n\n" + "\n".join(named) + "\n\nSee [the claims](../claims.md)." if named else ""
+    _, *sections = page.read_text(encoding="utf-8").split("\n### ") if page.is_file() else [""]
+    words = rf"\b{name}\b" + "".join(rf"|--recipe {r}\s" for r in recipes if r not in ("dcgan", "baseline"))
+    lines = []
+    for section in sections:
+        head, text, *_ = section.split("\n\n")
+        if not head.endswith("not tried") and re.search(words, section):
+            lines.append(f"- [{head}](../claims.md#{head.replace(': ', '-').replace(' ', '-')}): {text}")
+    return "## Claims\n\n" + "\n".join(lines) if lines else ""
 
 
 def page(thing: Any, title: str, rows: list[Row]) -> str:
@@ -92,8 +97,8 @@ def page(thing: Any, title: str, rows: list[Row]) -> str:
     )
     flags = [made for row in rows for made in row.made if made.startswith("--")]
     recipes = []  # the table says so, or their settings name it
-    for recipe, (_, _, settings) in RECIPES.items():
-        text = " ".join(str(getattr(Config(**settings), field)) for field in fields)
+    for recipe in RECIPES:
+        text = " ".join(str(getattr(Config(**RECIPES[recipe].settings), field)) for field in fields)
         if any(recipe in row.made for row in rows) or re.search(rf"\b{thing.__name__}\b", text):
             recipes.append(recipe)
     commands = [f"python train.py {flag}" for flag in (*flags, *(f"--recipe {r}" for r in recipes[:1]))]
@@ -105,7 +110,7 @@ def page(thing: Any, title: str, rows: list[Row]) -> str:
         f"`{source}`:\n\n```{{literalinclude}} ../../{source}\n:pyobject: {thing.__name__}\n```",
         "## To play it\n\n```sh\n" + "\n".join(commands) + "\n```\n\n" + "\n".join(told),
         measured(recipes),
-        claims([thing.__name__, *recipes]),
+        claims(thing.__name__, [made for row in rows for made in row.made if made in RECIPES]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -1,4 +1,5 @@
-"""The command ``compare``: train several recipes on the same data with several seeds; a table and a picture.
+"""The command ``compare``: train several recipes on the same data with several seeds; a table, a picture, and
+a page of both.
 
 Every run is ``gan-ref train`` in a process and a folder of its own, DIR/runs/RECIPE-SEED, on one thread
 unless --threads says more, with as many at a time as there are cores for. After an interruption the same
@@ -8,6 +9,7 @@ a row with the reason. A run that failed for another cause, such as a full disk,
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -17,6 +19,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from PIL import Image
 
 from gan_ref import recipes
 from gan_ref.commands.command_line import Parser, command, require_range
-from gan_ref.config import add_arguments
+from gan_ref.config import add_arguments, flag
 from gan_ref.data.cache import available_cores
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import choose_device
@@ -50,6 +53,15 @@ CURVES = {  # metric: colour; two of points, and of images the three of the 2015
     "modes": "#3182bd", "high_quality": "#e6550d",
     "fools": "#3182bd", "sees_fakes": "#e6550d", "sees_reals": "#31a354",
 }  # fmt: skip
+HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Recipes compared</title>
+<meta name="viewport" content="width=device-width"><style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }
+table { border-collapse: collapse; display: block; overflow-x: auto }
+td { border-bottom: 1px solid #ddd; padding: .3em .8em; text-align: right }
+td:first-child, td:last-child { text-align: left } tr:first-child { font-weight: 600 }
+figure { display: inline-block; margin: 1.5em 1em 0 0; vertical-align: top } img { max-width: 100% }
+</style>
+"""
 
 
 @dataclass
@@ -89,6 +101,10 @@ class Trial:
     @property
     def failure(self) -> Path:
         return self.folder / "failure.txt"
+
+    @property
+    def pages(self) -> list[Path]:
+        return sorted((self.folder / "samples").glob("*.png"))
 
     @property
     def rows(self) -> list[Row]:
@@ -169,28 +185,47 @@ def summary(rows: list[Row]) -> list[Row]:
     return table
 
 
-def markdown(table: list[Row], titles: dict[str, tuple[str, str]]) -> str:
-    """The table to read, mean ± standard deviation."""
-    heading = [title for title, _ in titles.values()]
-    lines = [["recipe", *heading, ""], ["---", *["---:"] * len(titles), "---"]]
+def cells(table: list[Row], titles: dict[str, tuple[str, str]]) -> list[list[str]]:
+    """The table to read, mean ± standard deviation, below a line of headings."""
+    lines = [["recipe", *(title for title, _ in titles.values()), ""]]
     for line in table:
-        cells = [line["recipe"]]
+        words = [line["recipe"]]
         for name, (_, form) in titles.items():
             numbers = [format(value, form) for value in line.get(name, {}).values()]
-            cells.append(" ± ".join(numbers if line["seeds"] > 1 else numbers[:1]))
-        lines.append([*cells, line.get("failure", "")])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+            words.append(" ± ".join(numbers if line["seeds"] > 1 else numbers[:1]))
+        lines.append([*words, line.get("failure", "")])
+    return lines
+
+
+def markdown(lines: list[list[str]]) -> str:
+    ruler = ["---", *["---:"] * (len(lines[0]) - 2), "---"]
+    return "".join(f"| {' | '.join(words)} |\n" for words in [lines[0], ruler, *lines[1:]])
+
+
+def html(lines: list[list[str]], settings: Row, pictures: dict[str, Path]) -> str:
+    """A page of the table and the pictures, name: file, that needs no other file."""
+    body = "".join(f"<tr><td>{'<td>'.join(map(escape, words))}</tr>\n" for words in lines)
+    said, figures = " ".join(f"{flag(name)} {value}" for name, value in settings.items()), ""
+    for name, path in pictures.items():
+        data = base64.b64encode(path.read_bytes()).decode()
+        figures += f'<figure><img src="data:image/png;base64,{data}"><figcaption>{escape(name)}</figure>\n'
+    heading = f"<h1>{len(lines) - 1} recipes</h1><p>{escape(said)}</p>"
+    return f"{HEAD}{heading}\n<table>\n{body}</table>\n{figures}"
 
 
 def write(out: Path, trials: list[Trial], settings: Row) -> list[Row]:
-    """Write compare.json, compare.md and compare.png of what there is by now. Returns the table."""
-    rows = [trial.result() for trial in trials]
-    table = summary(rows)
-    content = json.dumps({"settings": settings, "table": table, "runs": rows}, indent=1) + "\n"
-    for name, text in (("compare.json", content), ("compare.md", markdown(table, columns(rows)))):
-        with write_atomically(out / name) as part:
-            part.write_text(text, encoding="utf-8")
+    """Write compare.json, .md, .png and .html of what there is by now. Returns the table."""
+    runs = [trial.result() for trial in trials]
+    table = summary(runs)
+    lines = cells(table, columns(runs))
     draw(out / "compare.png", trials)
+    pictures = {"": out / "compare.png"}
+    pictures |= {f"{trial.recipe}, seed {trial.seed}": trial.pages[-1] for trial in trials if trial.pages}
+    content = json.dumps({"settings": settings, "table": table, "runs": runs}, indent=1) + "\n"
+    texts = {"json": content, "md": markdown(lines), "html": html(lines, settings, pictures)}
+    for ending, text in texts.items():
+        with write_atomically(out / f"compare.{ending}") as part:
+            part.write_text(text, encoding="utf-8")
     return table
 
 
@@ -213,7 +248,10 @@ def draw(path: Path, trials: list[Trial]) -> None:
         upper, lower = card.subfigures(2, 1, height_ratios=[2.6, 4.4 / seeds])
         if begun := [trial for trial in of_it if trial.rows]:
             _draw_curves(upper.subplots(), begun)
-        for axes, trial in zip(np.ravel(lower.subplots(1, seeds, squeeze=False)), of_it):
+        below = np.ravel(lower.subplots(1, seeds, squeeze=False))
+        for axes in below:
+            axes.set_axis_off()
+        for axes, trial in zip(below, of_it):
             _draw_page(axes, trial)
     with write_atomically(path) as part:
         figure.savefig(part)
@@ -239,9 +277,8 @@ def _draw_curves(axes: Any, trials: list[Trial]) -> None:
 
 def _draw_page(axes: Any, trial: Trial) -> None:
     """The last sample page of a run, and above it the reason if the run failed."""
-    axes.set_axis_off()
-    if pages := sorted((trial.folder / "samples").glob("*.png")):
-        axes.imshow(np.asarray(Image.open(pages[-1])), cmap="gray")
+    if trial.pages:
+        axes.imshow(np.asarray(Image.open(trial.pages[-1])), cmap="gray")
     if trial.failure.exists():
         reason = textwrap.shorten(trial.failure.read_text(encoding="utf-8"), 150, placeholder=" …")
         axes.set_title(textwrap.fill(reason, 34), fontsize=6, color="#a33")
@@ -298,5 +335,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             if any(trial.rows or trial.failure.exists() for trial in trials):
                 write(out, trials, given)
                 print((out / "compare.md").read_text(encoding="utf-8"), end="")
-                print(f"{out / 'compare.json'}, {out / 'compare.md'} and {out / 'compare.png'}")
+                print(", ".join(str(out / f"compare.{kind}") for kind in ("json", "md", "png", "html")))
     return 0 if any(trial.succeeded(steps) for trial in trials) else 1

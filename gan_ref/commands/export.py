@@ -1,22 +1,32 @@
-"""The command ``export RUN --out g.onnx``: a finished generator as one file."""
+"""The command ``export RUN --out g.onnx``: a finished generator as one file, or a folder for a hub."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from gan_ref import checkpoint
-from gan_ref.commands.command_line import Parser, command, output_file
+from gan_ref.commands.command_line import Parser, command, output_file, require_names
+from gan_ref.errors import UserError
 from gan_ref.files import write_atomically
 from gan_ref.latents.classes import of_class
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    description = "Write a finished generator as one file: .onnx for any program, .pt for every command here."
+    description = (
+        "Write a finished generator as one file: .onnx for any program, .pt for every command here. "
+    )
+    description += "Or with --safetensors as a folder for a hub of models."
     parser = Parser(prog="gan-ref export", description=description)
     add = parser.add_argument
     add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
-    add("--out", required=True, metavar="FILE", help="g.onnx, or g.pt, which is a checkpoint that only draws")
+    add("--out", metavar="FILE", help="g.onnx, or g.pt, which is a checkpoint that only draws")
+    add(
+        "--safetensors",
+        action="store_true",
+        help="write a folder, --out or NAME-model: weights, settings, samples and a model card",
+    )
     add(
         "--class",
         dest="label",
@@ -24,6 +34,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="the class that a conditional G draws in an .onnx [its input says it]",
     )
     given = parser.parse_args(argv)
+    if given.safetensors:
+        from gan_ref.commands.hub import write_folder
+
+        out = given.out or Path(given.checkpoint).resolve().stem + "-model"
+        return print(write_folder(given.checkpoint, require_names(out)))
+    if given.out is None:
+        raise UserError("nothing to write: give --out g.onnx, --out g.pt, or --safetensors")
     out = output_file(given.out, (".onnx", ".pt"))
 
     if out.suffix.lower() == ".pt":

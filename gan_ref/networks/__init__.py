@@ -93,6 +93,9 @@ def _plain_discriminator(config: Config, shape: tuple[int, ...], num_classes: in
         return improved.DenseDiscriminator(shape[1:], shape[0], num_classes, width)
     if config.network == "improved-conv":
         return improved.ConvDiscriminator(shape[0], num_classes, width, similar)
+    if config.network == "imagenet2016":
+        norm, decay = config.norm_d, config.norm_decay
+        return improved.ImageNetDiscriminator(shape[1:], shape[0], width, norm, decay, similar)
     if config.network == "face2015":
         return face2015.Discriminator(shape[1:], shape[0], width, config.norm_d, similar, dropout)
     if config.network == "progressive":

@@ -1,9 +1,9 @@
-"""The semi-supervised networks of "Improved techniques for training GANs" (Salimans et al. 2016).
+"""The networks of "Improved techniques for training GANs" (Salimans et al. 2016); last, the D for ImageNet.
 
-D classifies. It has K logits l, and the logit of a (K+1)-th class "fake" is fixed at 0. So D(x) = Z/(Z + 1)
-with Z = Σ exp lₖ, and its score, the log odds that x is real, is log Z (§5). In place of batch norm there are
-noise or dropout between its layers and weight normalisation set from a first batch, so a sample's logits
-depend on it alone.
+The D of the semi-supervised ones classifies. It has K logits l, and the logit of a (K+1)-th class "fake" is
+fixed at 0. So D(x) = Z/(Z + 1) with Z = Σ exp lₖ, and its score, the log odds that x is real, is log Z (§5).
+In place of batch norm there are noise or dropout between its layers and weight normalisation set from a first
+batch, so a sample's logits depend on it alone.
 
 Sizes, noise and order of the layers are those of the authors' code, but for three things. Their
 convolutional G ends in a weight-normalised deconvolution, where ours is plain. The scale of their last class
@@ -25,6 +25,7 @@ from gan_ref.layers import (
     WeightNormLinear,
     batch_norm,
 )
+from gan_ref.networks.dcgan import filters, initialise, norm_and_activation, normalise_spectrally
 from gan_ref.networks.output import Output
 from gan_ref.shapes import ImageSize, first_plane, sides
 
@@ -138,11 +139,11 @@ class ConvDiscriminator(nn.Module):
         self.separate = not minibatch_discrimination
         layers: list[nn.Module] = [GaussianNoise(0.2) if minibatch_discrimination else Dropout(0.2)]
         before = channels
-        for filters in (width, 2 * width):
+        for after in (width, 2 * width):
             for stride in (1, 1, 2):
-                conv = WeightNormConv2d(before, filters, 3, stride, 1, train_scale=False)
+                conv = WeightNormConv2d(before, after, 3, stride, 1, train_scale=False)
                 layers += [conv, nn.LeakyReLU(0.2)]
-                before = filters
+                before = after
             layers.append(Dropout(0.5))
         for kernel in (3, 1, 1):
             layers += [WeightNormConv2d(before, before, kernel, train_scale=False), nn.LeakyReLU(0.2)]
@@ -154,3 +155,51 @@ class ConvDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Output:
         features = self.trunk(x).mean(dim=(2, 3))
         return classify(self.class_layer(self.similarity(features)), features)
+
+
+# ---------------------------------------------------------------- ImageNet
+
+
+class ImageNetDiscriminator(nn.Module):
+    """image (N, C, H, W) → Output: score (N,), features (N, 40·width), through 3×3 convolutions.
+
+    At 128×128 and ``width`` 64 the layers are those of the authors' code: noise of σ = 0.1 on pixels; 64, 128
+    and 256 filters with stride 2, 256 twice with stride 1, 512 twice with stride 2; 2,560 units; similarities
+    by 300 kernels of 50 numbers. At smaller sizes the last strides are left out. Their norm takes the
+    statistics of half of the channels from reals and of the others from fakes, and ours has the usual ones.
+    Their D also guesses the class. ``norm`` is as in dcgan.Discriminator.
+    """
+
+    def __init__(
+        self,
+        image_size: ImageSize,
+        channels: int,
+        width: int = 64,
+        norm: str = "batch",
+        norm_decay: float = 0.9,
+        minibatch_discrimination: bool = True,
+    ):
+        super().__init__()
+        convolution = WeightNormConv2d if norm == "weight" else nn.Conv2d
+        k_h, k_w, doublings = first_plane(image_size)
+        sizes = [channels, *reversed(filters(width, doublings))]
+        layers: list[nn.Module] = [GaussianNoise(0.1)]
+        for k, (before, after) in enumerate(zip(sizes, sizes[1:])):
+            for stride in (2, 1, 1) if k == 2 else (2,):
+                layers.append(convolution(before, after, 3, stride, 1))
+                layers += norm_and_activation(norm, after, 0.2, norm_decay)
+                before = after
+        self.out_features = features = 40 * width
+        layers.append(nn.Conv2d(sizes[-1], features, (k_h, k_w)))  # of the whole plane
+        layers += norm_and_activation("none" if norm == "instance" else norm, features, 0.2, norm_decay)
+        self.trunk = nn.Sequential(*layers, nn.Flatten())
+        similarity = MinibatchDiscrimination(features, 300, 50) if minibatch_discrimination else None
+        self.similarity = similarity or nn.Identity()
+        self.score = nn.Linear(similarity.out_features if similarity else features, 1)
+        initialise(self)
+        if norm == "spectral":
+            normalise_spectrally(self)
+
+    def forward(self, x: Tensor) -> Output:
+        features = self.trunk(x)
+        return Output(self.score(self.similarity(features)).squeeze(1), features)

@@ -149,8 +149,9 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
     )
     extras = (compares, config.autoencoder, config.d_noise, config.d_dropout)
     own = images and config.network in ("progressive", "lapgan")
+    photographs = images and config.network == "imagenet2016"
     refuse(
-        (classifies or own) and any(extras),
+        (classifies or own) and any(extras) or photographs and any(extras[1:]),
         f"{config.network} is the paper's own D: leave its noise, dropout and layers as they are",
     )
 

@@ -1,0 +1,16 @@
+"""Chapter "Growing and steering"."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def fade(before: Tensor, new: Tensor, α: float) -> Tensor:
+    """(N, C, H, W) of the smaller size, enlarged by repetition, and (N, C, 2H, 2W) → their mixture."""
+    enlarged = before.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    return (1 - α) * enlarged + α * new
+
+
+def projection(features: Tensor, plain: Tensor, v: Tensor, labels: Tensor) -> Tensor:
+    """φ (N, F), ψ(φ) (N,), V (K, F) and classes (N,) → yᵀVφ + ψ(φ), (N,)."""
+    return (v[labels] * features).sum(1) + plain

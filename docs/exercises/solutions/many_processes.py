@@ -1,0 +1,16 @@
+"""Chapter "Many processes"."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def whole_variance(means: Tensor, variances: Tensor) -> Tensor:
+    """Means and biased variances (K,) of K equal parts → the biased variance of all, ()."""
+    return (variances + (means - means.mean()).square()).mean()
+
+
+def matching_bias(real: Tensor, fake: Tensor) -> Tensor:
+    """Mean features (K, F) of K parts → the mean of the parts' ‖·‖² minus that of the whole, ()."""
+    difference = real - fake
+    return difference.square().sum(1).mean() - difference.mean(0).square().sum()

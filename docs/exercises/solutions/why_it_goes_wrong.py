@@ -1,0 +1,16 @@
+"""Chapter "Why it goes wrong"."""
+
+from __future__ import annotations
+
+import math
+
+
+def growth(rate: float) -> float:
+    """The factor by which a simultaneous step of the game V = x·y changes the distance to (0, 0)."""
+    return math.sqrt(1 + rate**2)
+
+
+def alternating_step(x: float, y: float, rate: float) -> tuple[float, float]:
+    """y maximises V = x·y and moves first; x minimises it, and moves against the new y."""
+    y = y + rate * x
+    return x - rate * y, y

@@ -1,0 +1,16 @@
+"""Chapter "Speed"."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def g_step_gradients(g: nn.Module, d: nn.Module, z: Tensor) -> list[Tensor]:
+    """The gradients of −E d(g(z)) by G's parameters. Those of D get no ``.grad``."""
+    raise NotImplementedError
+
+
+def from_latent(z: Tensor, weight: Tensor) -> Tensor:
+    """z (N, Z) and the weight (Z, C, K, K) of a ConvTranspose2d without bias → (N, C, K, K)."""
+    raise NotImplementedError

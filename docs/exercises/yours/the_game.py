@@ -1,0 +1,15 @@
+"""Chapter "The game"."""
+
+from __future__ import annotations
+
+import math
+
+
+def best_discriminator(p_data: float, p_model: float) -> float:
+    """The probability D(x) at which p_data·log D + p_model·log(1 − D) is largest."""
+    raise NotImplementedError
+
+
+def slopes(score: float) -> tuple[float, float]:
+    """The derivative by the score s of G's two losses: log(1 − σ(s)), and −log σ(s)."""
+    raise NotImplementedError

@@ -1,0 +1,116 @@
+"""What a hub of models wants of a finished generator: weights as safetensors, settings, and a model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gan_ref import checkpoint
+from gan_ref.commands import sample
+from gan_ref.config import Config
+from gan_ref.data import short_name
+from gan_ref.errors import UserError
+from gan_ref.files import write_atomically
+from gan_ref.watch.progress import parse_row
+
+CARD = """---
+library_name: gan_ref
+pipeline_tag: unconditional-image-generation
+tags: [gan]
+license: # fill in: of these weights, which the licence of the data may bound
+---
+
+# {name}
+
+![samples](samples.png)
+
+The generator of a GAN, trained by gan_ref {version} on {data} with the recipe `{recipe}`, {step:,} steps of
+{batch} samples. z {z} from N(0, I) → x {x} in [−1, 1]. The weights are the average over the training.
+The picture shows z number 0 to 63 of seed {seed}.
+
+```python
+import json
+import torch
+from safetensors.torch import load_file
+from gan_ref.config import Config
+from gan_ref.networks import build_generator
+
+held = json.load(open("config.json"))
+generator = build_generator(Config.from_dict(held["settings"]), tuple(held["shape"]), len(held["classes"]))
+generator.load_state_dict(load_file("model.safetensors"))
+generator.eval()
+with torch.no_grad():
+    x = generator(torch.randn(4, {inputs}))
+```
+
+## Training data
+
+{data}. Fill in: where it is from, its licence, whom and what it shows.
+
+## Settings
+
+| setting | value |
+|---|---|
+{settings}
+
+## Metrics
+
+The last that were logged; `gan-ref evaluate` measures more.
+
+| metric | value |
+|---|---|
+{metrics}
+
+## Limits
+
+Samples may resemble the training data, and have its biases.
+"""
+
+
+def write_folder(run: str, folder: Path) -> str:
+    """model.safetensors, config.json, samples.png and README.md, the card, in ``folder``. Returns a line."""
+    try:
+        from safetensors.torch import save_file
+    except ImportError:
+        raise UserError("--safetensors needs a package: pip install 'gan-ref[safetensors]'") from None
+    from gan_ref import __version__
+
+    state, generator = checkpoint.finished(run), checkpoint.load_generator(run)
+    data = short_name(generator.config.data)  # without folders of this machine
+    settings = state["config"] | {"data": data}
+    with write_atomically(folder / "model.safetensors") as part:
+        weights = {name: value.contiguous() for name, value in state["average"].items()}
+        save_file(weights, part, metadata={"format": "pt"})
+    shape, classes = list(generator.shape), list(generator.classes)
+    held = {"settings": settings, "shape": shape, "classes": classes, "step": generator.step}
+    sample.write(generator, folder / "samples.png")
+    inputs = settings["latent_dim"] + len(classes)
+    card = CARD.format(
+        name=f"{settings['recipe'] or 'a GAN'} on {data}", version=__version__, data=data,
+        recipe=settings["recipe"], step=generator.step, batch=settings["batch_size"],
+        seed=settings["seed"], inputs=inputs,
+        z=f"(N, {inputs})" + (f", the last {len(classes)} a class" if classes else ""),
+        x=f"(N, {', '.join(map(str, shape))})",
+        settings=rows({k: v for k, v in settings.items() if v != Config.__dataclass_fields__[k].default}),
+        metrics=rows(last_metrics(generator.path.parent) or {"none": "were logged beside this checkpoint"}),
+    )  # fmt: skip
+    for name, text in (("config.json", json.dumps(held, indent=1) + "\n"), ("README.md", card)):
+        with write_atomically(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
+    return (
+        f"{folder}: model.safetensors, config.json, samples.png and README.md, a card with places to fill in"
+    )
+
+
+def rows(values: dict) -> str:
+    shown = {k: f"{v:.4g}" if isinstance(v, float) else str(v).replace("|", "\\|") for k, v in values.items()}
+    return "\n".join(f"| {name} | {value} |" for name, value in shown.items())
+
+
+def last_metrics(folder: Path) -> dict[str, float]:
+    """The last whole line of metrics.jsonl; {} without."""
+    try:
+        lines = (folder / "metrics.jsonl").read_bytes().splitlines()
+    except OSError:
+        return {}
+    return next((row for line in reversed(lines) if (row := parse_row(line))), {})
