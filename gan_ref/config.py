@@ -178,6 +178,7 @@ class Config:
         "run", 0, "rounds between measurements that choose best.pt", low=0, high=10**9
     )
     walk: bool = _setting("run", True, "render walk.gif, and of image runs film.mp4, at the end")
+    tensorboard: bool = _setting("run", False, "write event files for TensorBoard to tensorboard/ of the run")
     follow_links: bool = _setting("run", False, "follow links that lead out of the data folder")
 
     def __post_init__(self) -> None:

@@ -19,7 +19,6 @@ from gan_ref import checkpoint, distributed
 from gan_ref.config import Config
 from gan_ref.data import Dataset
 from gan_ref.files import lock, write_atomically
-from gan_ref.pictures.pages import write_png
 from gan_ref.run import Run, error_rate, test_images, use_fast_arithmetic
 from gan_ref.techniques.game import Batch, Turn
 from gan_ref.watch.best import BestCheckpoint
@@ -30,6 +29,7 @@ from gan_ref.watch.moments import record_moment
 from gan_ref.watch.pages import draw_sample_page
 from gan_ref.watch.progress import Progress
 from gan_ref.watch.signs import Signs
+from gan_ref.watch.tensorboard import Board
 
 
 def draw(run: Run) -> Batch:
@@ -84,11 +84,13 @@ def train(
 
     with ExitStack() as stack:
         if main:
+            board = Board(folder, game.round, config.to_dict()) if config.tensorboard else None
             taken = f"{folder}: another process trains there; let it end, or take another --out"
             stack.enter_context(lock(folder / ".lock", wait=False, message=taken))
             write_config(folder, config)
             unit = "points" if dataset.points else "images"
-            progress = stack.enter_context(Progress(folder, game.round, steps, config.batch_size, unit))
+            progress = Progress(folder, game.round, steps, config.batch_size, unit, board)
+            stack.enter_context(progress)
             signs = Signs(config, game.objective, progress.rows)
             pictured_z = run.numbered_z(2500 if dataset.points else 64)
             film = Film(folder, game.round, steps) if dataset.points else None
@@ -125,8 +127,7 @@ def train(
             if film and film.wants(game.round):
                 film.add(game.round, page(), record_moment(game, dataset, pictured_z))
             if due(config.sample_every):
-                write_png(folder / "samples" / f"{game.round:06}.png", page())
-                progress.draw_curves()
+                progress.show(page())
             if due(config.checkpoint_every) or stop:
                 guard.require_finite()
                 checkpoint.save(folder / "checkpoint.pt", run.state_dict())

@@ -248,7 +248,10 @@ def draw(path: Path, trials: list[Trial]) -> None:
         upper, lower = card.subfigures(2, 1, height_ratios=[2.6, 4.4 / seeds])
         if begun := [trial for trial in of_it if trial.rows]:
             _draw_curves(upper.subplots(), begun)
-        for axes, trial in zip(np.ravel(lower.subplots(1, seeds, squeeze=False)), of_it):
+        below = np.ravel(lower.subplots(1, seeds, squeeze=False))
+        for axes in below:
+            axes.set_axis_off()
+        for axes, trial in zip(below, of_it):
             _draw_page(axes, trial)
     with write_atomically(path) as part:
         figure.savefig(part)
@@ -274,7 +277,6 @@ def _draw_curves(axes: Any, trials: list[Trial]) -> None:
 
 def _draw_page(axes: Any, trial: Trial) -> None:
     """The last sample page of a run, and above it the reason if the run failed."""
-    axes.set_axis_off()
     if trial.pages:
         axes.imshow(np.asarray(Image.open(trial.pages[-1])), cmap="gray")
     if trial.failure.exists():

@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "device",
     "cuda_graph",
     "threads",
+    "tensorboard",
 )
 
 

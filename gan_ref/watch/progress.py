@@ -14,7 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_ref.files import write_atomically
+from gan_ref.pictures.pages import write_png
 from gan_ref.watch.curves import draw_curves
+from gan_ref.watch.tensorboard import Board
 
 DRAWN_EVERY = 20.0  # seconds between two drawings of the curves, each of which takes about one
 
@@ -24,7 +26,16 @@ class Progress:
     manager.
     """
 
-    def __init__(self, folder: Path, start: int, steps: int, batch_size: int, unit: str = "images"):
+    def __init__(
+        self,
+        folder: Path,
+        start: int,
+        steps: int,
+        batch_size: int,
+        unit: str = "images",
+        board: Board | None = None,
+    ):
+        self.board = board
         self.folder, self.batch_size, self.unit = folder, batch_size, unit
         self.rows = read_rows(folder / "metrics.jsonl", start)
         self.file = open(folder / "metrics.jsonl", "a", encoding="utf-8")
@@ -40,6 +51,8 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
         self.file.close()
+        if self.board:
+            self.board.close()
 
     def advance(self, step: int) -> None:
         self.step = step
@@ -55,6 +68,8 @@ class Progress:
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
         self.scores = (real_scores.detach().float().cpu().numpy(), fake_scores.detach().float().cpu().numpy())
+        if self.board:
+            self.board.log(row, self.scores)
         shown = "D {d_loss:.3f}  G {g_loss:.3f}  D(real) {d_real:.2f}  D(fake) {d_fake:.2f}".format(**values)
         shown += f"  {rate:.0f} {self.unit}/s"
         if self.bar.disable:
@@ -67,6 +82,13 @@ class Progress:
         """Print a line above the progress bar."""
         with self.bar.external_write_mode(sys.stdout):
             print(line, flush=True)
+
+    def show(self, page: np.ndarray) -> None:
+        """Write a sample page, and draw the curves."""
+        write_png(self.folder / "samples" / f"{self.step:06}.png", page)
+        if self.board:
+            self.board.show(self.step, page)
+        self.draw_curves()
 
     def draw_curves(self) -> None:
         """Draw curves.png, unless it is new and the run goes on: on a GPU, drawing would take most of it."""
