@@ -17,6 +17,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "exercises"]
 html_theme = "furo"
+html_theme_options = {"light_css_variables": {"code-font-size": "0.72rem"}}  # for lines of 110 characters
 html_title = "gan_ref"
 html_static_path: list[str] = []
 html_show_copyright = False

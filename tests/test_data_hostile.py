@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mat_files import mat_file
 from PIL import Image
 
 from gan_ref.data import open_dataset
@@ -202,7 +203,7 @@ def test_a_pipe_named_like_an_image_is_not_waited_for(folder):
 @pytest.mark.parametrize(
     "name",
     ["a.npy", "a.npz", "a.zip", "d/train-images-idx3-ubyte", "d/train-images-idx3-ubyte.gz", "d/data_batch_1",
-     "d/data_batch_1.bin"],
+     "d/data_batch_1.bin", "d/train_32x32.mat"],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_a_pipe_or_a_socket_is_refused_at_once(tmp_path, monkeypatch, name, kind):
@@ -517,12 +518,16 @@ def test_any_damaged_byte_of_an_array_is_read_or_refused_in_one_line(tmp_path, s
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "data_batch_1", "data_batch_1.bin"])
+@pytest.mark.parametrize(
+    "name", ["train-images-idx3-ubyte", "data_batch_1", "data_batch_1.bin", "train_32x32.mat"]
+)
 def test_any_damaged_byte_of_a_published_set_is_read_or_refused_in_one_line(tmp_path, name):
     (tmp_path / "data").mkdir()
     if name == "data_batch_1":
         data = np.zeros((3, 3072), np.uint8)
         whole = pickle.dumps({b"labels": [1, 2, 3], b"data": data}, protocol=2)
+    elif name.endswith("mat"):
+        whole = mat_file({"y": np.ones((1, 1)), "X": np.zeros((32, 32, 3, 1), np.uint8)}, packed=False)
     else:
         whole = bytes(3073 * 3) if name.endswith("bin") else idx((3, 8, 8), 192)
     rng, refusals = np.random.default_rng(0), 0

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,10 +18,13 @@ import technique_pages
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 DOCS = Path(__file__).parent.parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
+EXPLORE = DOCS.parent / "gan_ref" / "explore"
+ORT_WEB = os.environ.get("GAN_REF_ORT_WEB", "")  # as in tests/chromium.py
 
 
 def look_up(data: Any, path: list[str]) -> list[float]:
@@ -70,6 +79,50 @@ class Results(SphinxDirective):
         return [block]
 
 
+class Embed(SphinxDirective):
+    """The page.html that commands write, in a frame; where they cannot, a picture of it.
+
+    The commands run once: what they wrote is kept in docs/_build/embedded until they or the package's
+    templates change.
+    """
+
+    required_arguments = 2  # a name, and a picture
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        name, picture = self.arguments
+        templates = [path.read_text(encoding="utf-8") for path in sorted(EXPLORE.glob("*.*"))]
+        key = hashlib.sha256("".join([*self.content, *templates, ORT_WEB]).encode()).hexdigest()[:12]
+        folder = DOCS / "_build" / "embedded" / f"{name}-{key}"
+        said = ""
+        if not (folder / "page.html").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            for line in self.content:
+                words = [sys.executable, "-m", "gan_ref", *shlex.split(line)[1:]]
+                words += ["--offline", ORT_WEB] if ORT_WEB and "demo" in words else []
+                environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
+                done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+                said = done.stderr.strip() if done.returncode else ""
+        text = "\n".join(["```sh", *self.content, "```"])
+        if (folder / "page.html").is_file():
+            target = Path(self.env.app.outdir, "embedded", f"{name}.html")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / "page.html", target)
+            style = "width: 100%; height: 44rem; border: 0"
+            frame = (
+                f'<iframe src="embedded/{name}.html" title="{name}" loading="lazy" style="{style}"></iframe>'
+            )
+            link = f'<p><a href="embedded/{name}.html">The page by itself</a>. It is what this writes:</p>'
+            block: list[nodes.Node] = [nodes.raw("", frame + link, format="html")]
+        else:
+            logging.getLogger(__name__).info("%s is left out: %s", name, said)
+            block = []
+            text = f"![{name}, which could not be made here]({picture})\n\n{text}"
+        rest = nodes.container()
+        self.state.nested_parse(StringList(text.splitlines(), name), self.content_offset, rest)
+        return [*block, rest]
+
+
 class PaperLinks(SphinxTransform):
     """Makes every "Author et al. 2016" a link to the paper of that name in docs/papers.md."""
 
@@ -111,12 +164,29 @@ class PaperLinks(SphinxTransform):
         return [*parts, nodes.Text(text[end:])]
 
 
+class TechniqueLinks(SphinxTransform):
+    """Makes every `R1` a link to the page of that technique."""
+
+    default_priority = 500
+    pages = technique_pages.alone()
+
+    def apply(self) -> None:
+        up = "../" * self.env.docname.count("/")
+        for literal in list(self.document.findall(nodes.literal)):
+            place = self.pages.get(literal.astext())
+            if place and not isinstance(literal.parent, (nodes.reference, nodes.title)):
+                address = f"{up}generated/{place}.html"
+                literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address))
+
+
 def before(app: Any) -> None:
     technique_pages.write(DOCS / "generated")
 
 
 def setup(app: Any) -> dict[str, Any]:
     app.add_directive("results", Results)
+    app.add_directive("embed", Embed)
     app.add_transform(PaperLinks)
+    app.add_transform(TechniqueLinks)
     app.connect("builder-inited", before)
     return {"parallel_read_safe": True}

@@ -115,19 +115,31 @@ def page(thing: Any, title: str, rows: list[Row]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write(folder: Path) -> None:
-    """All pages and their index, each only if it has changed."""
+def techniques() -> dict[str, tuple[Any, list[Row]]]:
+    """The name of each page → the class or function, and its rows of the table."""
     found: dict[Any, list[Row]] = {}
     for row in table():
         for name in row.names:
             if thing := find(name, row):
                 found.setdefault(thing, []).append(row)
-    names = [thing.__name__ for thing in found]
-    pages = {}
-    for thing, rows in found.items():
-        place = thing.__module__.removeprefix("gan_ref.")
-        title = thing.__name__ if names.count(thing.__name__) == 1 else f"{thing.__name__} ({place})"
-        pages[f"{place}.{thing.__name__}".replace(".", "-").lower()] = page(thing, title, rows)
+    place = lambda thing: f"{thing.__module__.removeprefix('gan_ref.')}.{thing.__name__}"
+    return {place(thing).replace(".", "-").lower(): (thing, rows) for thing, rows in found.items()}
+
+
+def alone() -> dict[str, str]:
+    """The page of each technique whose name no other one has."""
+    names = [thing.__name__ for thing, _ in techniques().values()]
+    pages = techniques().items()
+    return {thing.__name__: place for place, (thing, _) in pages if names.count(thing.__name__) == 1}
+
+
+def write(folder: Path) -> None:
+    """All pages and their index, each only if it has changed."""
+    pages, unique = {}, alone()
+    for place, (thing, rows) in techniques().items():
+        title = thing.__name__
+        title += "" if title in unique else f" ({thing.__module__.removeprefix('gan_ref.')})"
+        pages[place] = page(thing, title, rows)
     toc = "\n".join(pages)
     pages["index"] = f"# A page for each technique\n\n```{{toctree}}\n:maxdepth: 1\n\n{toc}\n```\n"
     folder.mkdir(exist_ok=True)

@@ -24,6 +24,7 @@ from gan_ref.data.mnist import find_idx, mnist_dataset
 from gan_ref.data.published import BY_HAND, PUBLISHED, published_archive, published_folder
 from gan_ref.data.stacked import STACKED, stacked_dataset
 from gan_ref.data.streams import ENDINGS, PATTERN, shards_in, stream_dataset
+from gan_ref.data.svhn import find_svhn, svhn_dataset
 from gan_ref.data.workers import available_cores, in_order
 from gan_ref.errors import UserError
 from gan_ref.shapes import ImageSize, read_image_size, sides
@@ -135,14 +136,15 @@ def by_factor(dataset: Dataset, factor: str) -> Dataset:
 
 
 def open_folder(path: Path, options: Options) -> Dataset | None:
-    """MNIST's or CIFAR-10's files if the folder, or the one they unpack to, has them; else its images."""
+    """MNIST's, CIFAR-10's or SVHN's files in the folder, or in the one they unpack to; else its images."""
     if not can_list(path):
         raise UserError(f"cannot read the folder {path}: permission denied")
     for folder in filter(can_list, (path, *(path / name for name in UNPACKED))):
-        opened = mnist_dataset(folder, options) or cifar_dataset(folder, options)
-        if opened is not None:
+        known = mnist_dataset, cifar_dataset, svhn_dataset
+        if opened := next((found for of in known if (found := of(folder, options))), None):
             return opened
-        if options.split == "train" and (find_idx(folder, "images", "test") or find_batches(folder, "test")):
+        held_out = find_idx(folder, "images", "test"), find_batches(folder, "test"), find_svhn(folder, "test")
+        if options.split == "train" and any(held_out):
             raise UserError(f"{folder} has only test files; put the training files beside them")
     if shards_in(path, "train") and not list_folder(path, options.follow_links)[0]:
         shards = shards_in(path, options.split)

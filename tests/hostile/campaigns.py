@@ -223,12 +223,17 @@ def arrays(it: Campaign) -> None:
 
 
 def published(it: Campaign) -> None:
-    """MNIST's and CIFAR-10's own files."""
+    """MNIST's, CIFAR-10's and SVHN's own files."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from mat_files import mat_file
+
     digits = struct.pack(">4I", 0x803, 3, 8, 8) + bytes(192)
     batch = {b"labels": [1, 2, 3], b"data": np.zeros((3, 3072), np.uint8), b"filenames": [b"a", b"b", b"c"]}
     files = [("train-images-idx3-ubyte", digits), ("train-images-idx3-ubyte.gz", gzip.compress(digits)),
              ("data_batch_1.bin", bytes(3073 * 2))]  # fmt: skip
     files += [("data_batch_1", pickle.dumps(batch, protocol)) for protocol in range(6)]
+    numbers = {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([[10], [1]], np.uint8)}
+    files += [("train_32x32.mat", mat_file(numbers, packed)) for packed in (True, False)]
     for k in range(600):
         name, content = it.rng.choice(files)
         folder = it.folder / f"set{k}"
