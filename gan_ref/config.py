@@ -93,7 +93,10 @@ class Config:
         choices=IMAGE_NETWORKS + POINT_NETWORKS,
     )
     upsample: str = _setting(
-        "networks", "transposed", "how the dcgan's G doubles a plane", choices=("transposed", "nearest")
+        "networks",
+        "transposed",
+        "how the dcgan's G doubles a plane",
+        choices=("transposed", "nearest", "shuffle"),
     )
     channels: int = _setting("networks", None, "1 for gray images, 3 for colour", low=1, high=3)
     d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)

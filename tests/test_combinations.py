@@ -45,6 +45,7 @@ CHOICES = {
     ],
     "growth": ["", "Stages", "Stages(rounds=4)"],
     "latent": ["normal", "uniform"],
+    "upsample": ["transposed", "nearest", "shuffle"],
     "weights": ["own", "normal", "xavier", "he", "orthogonal", "uniform"],
     "conditional": ["none", "projection", "auxiliary", "concatenation"],
     "label_factor": ["", "hair_style"],

@@ -1,4 +1,4 @@
-"""The two ways in which the DCGAN's G doubles a plane; the D for ImageNet that is built like its own."""
+"""The ways in which the DCGAN's G doubles a plane; the D for ImageNet that is built like its own."""
 
 from __future__ import annotations
 
@@ -28,9 +28,20 @@ def test_nearest_leaves_a_constant_plane_constant_where_transposed_makes_a_chess
     assert torch.allclose(chess[:, :, 2:, 2:], chess[:, :, :-2, :-2], atol=1e-6)
 
 
+def test_shuffle_makes_four_pixels_of_four_features():
+    """Shi et al. 2016, eq. 4: pixel (2i + a, 2j + b) of channel c is feature 4c + 2a + b at (i, j)."""
+    convolution, shuffle = doubling(3, 2, "shuffle")
+    features = convolution(torch.randn(1, 3, 5, 6))
+    x = shuffle(features)
+    assert features.shape == (1, 8, 5, 6) and x.shape == (1, 2, 10, 12)
+    for c, a, b in ((0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1)):
+        assert torch.equal(x[:, c, a::2, b::2], features[:, 4 * c + 2 * a + b])
+
+
+@pytest.mark.parametrize("upsample", ["nearest", "shuffle"])
 @pytest.mark.parametrize("size", [(32, 32), (96, 64), (72, 128)])
-def test_nearest_makes_images_of_every_shape(size):
-    g = Generator(size, 3, width=4, latent_dim=8, upsample="nearest")
+def test_they_make_images_of_every_shape(size, upsample):
+    g = Generator(size, 3, width=4, latent_dim=8, upsample=upsample)
     assert g(torch.randn(2, 8)).shape == (2, 3, *size)
     assert not any(isinstance(layer, nn.ConvTranspose2d) and layer is not g.layers[0] for layer in g.layers)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.claims import GROUPS, page
 from benchmarks.claims.ledger import Ledger, groups
 from gan_ref.data.cache import available_cores
+from gan_ref.files import lock
 
 
 def main() -> None:
@@ -28,7 +29,8 @@ def main() -> None:
         wanted = [c for c in module.CLAIMS if not given.names or {name, c.name} & set(given.names)]
         affordable = [c for c in wanted if c.minutes <= given.minutes and not page.lacks(c)]
         for seed in range(given.seeds):
-            ledger.measure(name, affordable, seed, given.out, given.jobs)
+            with lock(given.out / ".claims.lock", wait=False, message="another ledger is being measured"):
+                ledger.measure(name, affordable, seed, given.out, given.jobs)
         for claim in wanted:
             print(f"{claim.verdict(ledger.results(claim)):18} {name}: {claim.name}", flush=True)
     page.write(ledger)

@@ -15,7 +15,7 @@ SOURCE = (
     "Notes of somebody who trained a DCGAN on photographs of flowers. Here it is the recipe `dcgan` on "
     "`faces`, 600 rounds of 32 at 32×32 and width 16."
 )
-NOTES = "notes on difficulties"
+NOTES = "Notes on difficulties"
 BASE = short()
 SHOWS = "frechet", "recall", "modes", "d_loss", "sees_fakes"
 

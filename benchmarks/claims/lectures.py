@@ -95,7 +95,7 @@ CLAIMS = (
         "the unregularised Dirac-GAN under alternating steps circles for ever.", DIRAC, "alternating",
     ),
     circles(
-        "rock-paper-scissors", "lectures on convergence",
+        "rock-paper-scissors", "Lectures on convergence",
         "players of rock–paper–scissors who alternate chase each other in circles.", RPS, "alternating",
     ),
     circles(

@@ -74,9 +74,11 @@ def section(claim: Claim, results: Results) -> str:
     parts.append(wrap(rule))
     if claim.remark:
         parts.append(wrap(claim.remark))
-    cost = f"{claim.minutes:.1f} minutes of one core a seed" if claim.minutes else "the numbers are recorded"
+    cost = f"{claim.minutes:.1f} minutes of one core a seed"
+    if claim.minutes < 0.1:
+        cost = "seconds" if claim.minutes else "the numbers are recorded"
     if verdict == NOT_TRIED:
-        parts.append(wrap(f"Not tried: {claim.needs or 'time'} ({cost})."))
+        parts.append(wrap(f"Not tried yet: it takes {claim.needs + ', ' if claim.needs else ''}{cost}."))
     else:
         parts.append(wrap(f"Cost: {cost}."))
     commands = [f"python -m benchmarks.claims {claim.name}"]
@@ -91,7 +93,10 @@ def render(ledger: Ledger) -> str:
     verdicts = {name: Counter(c.verdict(r) for c, r in rows) for name, rows in known.items()}
     total = sum(verdicts.values(), Counter())
     words = ", ".join(f"{total[verdict]} {verdict}" for verdict in VERDICTS)
-    lines = [INTRODUCTION, f"{sum(total.values())} claims: {words}.\n"]
+    tried = [r for rows in known.values() for c, r in rows if c.verdict(r) != NOT_TRIED]
+    single = sum(min(map(len, r.arms.values())) == 1 for r in tried)
+    counted = f"{sum(total.values())} claims: {words}. Of those tried, {single} rest on one seed."
+    lines = [INTRODUCTION, counted + "\n"]
     lines += [f"| group | {' | '.join(VERDICTS)} |", f"|---|{'---:|' * len(VERDICTS)}"]
     for name, module in groups().items():
         counts = " | ".join(str(verdicts[name][verdict] or "") for verdict in VERDICTS)

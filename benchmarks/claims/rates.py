@@ -39,14 +39,14 @@ PLAIN, SMOOTH, TWO = (
 CLAIMS = (
     more_modes(
         "smoothing-ring",
-        "a tutorial; Salimans et al. 2016, §3.4",
+        "A tutorial; Salimans et al. 2016, §3.4",
         "one-sided label smoothing (0.9) helps against mode collapse.",
         "real label 0.9",
         ring('--beta1 0.9 --lr-g 2e-3 --lr-d 2e-3 --objective "NonSaturating(real_label=0.9)"'),
     ),
     more_modes(
         "two-time-scales-ring",
-        "a tutorial; Heusel et al. 2017",
+        "A tutorial; Heusel et al. 2017",
         "so does a D that learns four times as fast as G.",
         "D 4e-3, G 1e-3",
         ring("--beta1 0.9 --lr-g 1e-3 --lr-d 4e-3"),
@@ -54,7 +54,7 @@ CLAIMS = (
     ),
     more_modes(
         "lower-rate-ring",
-        "a tutorial",
+        "A tutorial",
         "a lower rate cures collapse.",
         "both rates 2e-4",
         ring("--beta1 0.9 --lr-g 2e-4 --lr-d 2e-4"),
@@ -68,7 +68,7 @@ CLAIMS = (
     ),
     Claim(
         "smoothing-grid",
-        "a tutorial; Salimans et al. 2016, §3.4",
+        "A tutorial; Salimans et al. 2016, §3.4",
         "one-sided label smoothing finds more modes of the grid of 25 Gaussians.",
         {"dcgan": PLAIN, "real label 0.9": SMOOTH},
         clearly_less("dcgan", "real label 0.9", "modes"),
@@ -77,7 +77,7 @@ CLAIMS = (
     ),
     Claim(
         "two-time-scales-grid",
-        "a tutorial; Zhang et al. 2019",
+        "A tutorial; Zhang et al. 2019",
         "rates of 4e-4 for D and 1e-4 for G find more modes of the grid than 2e-4 for both.",
         {"dcgan": PLAIN, "D 4e-4, G 1e-4": TWO},
         clearly_less("dcgan", "D 4e-4, G 1e-4", "modes"),

@@ -206,7 +206,7 @@ CLAIMS = (
         rising(ψS, "precision") & rising(reversed(ψS), "recall"),
         less("ψ = 1.0", "ψ = 0.75", "precision") & less("ψ = 0.75", "ψ = 1.0", "recall"),
         SHOWS,
-        remark="Here z of the package's own finished DCGAN is multiplied by ψ; batch norm knows no short z.",
+        remark="z of the package's finished DCGAN is multiplied by ψ. Its batch norm knows longer ones.",
     ),
     Claim(
         "inception-order",

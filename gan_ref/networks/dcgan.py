@@ -81,8 +81,11 @@ def doubling(before: int, after: int, upsample: str, bias: bool = True) -> list[
 
     ``upsample`` is "transposed", a 4×4 convolution with stride ½ as in the paper, or "nearest": each pixel
     four times, then a 3×3 convolution. Of a constant plane the second makes a constant plane, where the first
-    can make a chessboard (Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts").
+    can make a chessboard (Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts"). "shuffle"
+    is a 3×3 convolution to four times the features, which become the four pixels (Shi et al. 2016, §3.2).
     """
+    if upsample == "shuffle":
+        return [nn.Conv2d(before, 4 * after, 3, padding=1, bias=bias), nn.PixelShuffle(2)]
     if upsample == "nearest":
         return [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1, bias=bias)]
     return [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=bias)]
