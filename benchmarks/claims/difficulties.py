@@ -77,6 +77,7 @@ CLAIMS = (
         clearly_less("0.9", "0.999", "frechet"),
         less("0.9", "0.999", "frechet"),
         SHOWS,
+        remark="The decay plays no part here: the averaged G's statistics are measured before it draws.",
     ),
     Claim(
         "weights-of-half",
