@@ -160,6 +160,7 @@ class Config:
         "game", None, "of D, if not the same as --optimizer", choices=("adam", "rmsprop", "sgd")
     )
     beta1: float = _setting("game", 0.5, "Adam's β₁, or SGD's momentum", low=0.0, high=0.9999)
+    beta1_d: float = _setting("game", None, "of D, if not the same as --beta1", low=0.0, high=0.9999)
     beta2: float = _setting("game", 0.999, "Adam's β₂, or RMSProp's decay", low=0.0, high=0.99999)
 
     precision: str = _setting("run", "auto", "of the convolutions", choices=("auto", "float32", "bfloat16"))

@@ -52,9 +52,11 @@ class Run:
         generator, discriminator = build_networks(config, dataset, self.rng)
         self.average = Average(generator, config.ema)
         self.d_average = Average(discriminator, config.d_ema) if config.labels_per_class else None
+        of_g = config.optimizer, config.lr_g, config.beta1
+        of_d = config.optimizer_d, config.lr_d, config.beta1_d
         self.game = Game(
-            Player(generator, build_optimizer(config, generator, config.lr_g, config.optimizer)),
-            Player(discriminator, build_optimizer(config, discriminator, config.lr_d, config.optimizer_d)),
+            Player(generator, build_optimizer(config, generator, *of_g)),
+            Player(discriminator, build_optimizer(config, discriminator, *of_d)),
             build("objectives", config.objective).to(self.device),
             build("balance", config.balance),
             [build("penalties", line).to(self.device) for line in config.penalties],
@@ -228,13 +230,15 @@ def classes_known(config: Config, dataset: Dataset) -> int:
     return len(dataset.classes) if config.labels_per_class else classes_told(config, dataset.classes)
 
 
-def build_optimizer(config: Config, module: nn.Module, rate: float, name: str) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: Config, module: nn.Module, name: str, rate: float, beta1: float
+) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
     if name == "adam":
-        return torch.optim.Adam(parameters, rate, (config.beta1, config.beta2), fused=True)
+        return torch.optim.Adam(parameters, rate, (beta1, config.beta2), fused=True)
     if name == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, alpha=config.beta2)
-    return torch.optim.SGD(parameters, rate, momentum=config.beta1, fused=True)
+    return torch.optim.SGD(parameters, rate, momentum=beta1, fused=True)
 
 
 # ---------------------------------------------------------------- before the first round
@@ -272,7 +276,8 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     threads = config.threads or min(torch.get_num_threads(), 256)  # the data, now open, took all cores
     config = config.replace(channels=channels, d_width=config.d_width or config.width, threads=threads)
     config = config.replace(d_layers=config.d_layers or config.layers)
-    config = config.replace(optimizer_d=config.optimizer_d or config.optimizer)
+    beta1_d = config.beta1 if config.beta1_d is None else config.beta1_d
+    config = config.replace(optimizer_d=config.optimizer_d or config.optimizer, beta1_d=beta1_d)
     refuse_contradictions(config, dataset.shape)
     require_memory(config, dataset.shape, classes_known(config, dataset))
     return config, dataset

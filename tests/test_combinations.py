@@ -51,6 +51,7 @@ CHOICES = {
     "label_factor": ["", "hair_style"],
     "optimizer": ["adam", "rmsprop", "sgd"],
     "optimizer_d": [None, "adam", "rmsprop", "sgd"],
+    "beta1_d": [None, 0.0, 0.9],
 }
 
 

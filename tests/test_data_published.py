@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mat_files import mat_file
 from test_data_streams import pictures, png, write_tar
 
 from gan_ref.data import open_dataset, published
@@ -161,6 +162,15 @@ def test_cifar10_is_unpacked_under_its_own_names_and_nothing_else_is(server, tmp
     assert len(data) == 20 and len(test) == 4 and data.classes[9] == "truck"
     kept = {path.name for path in (tmp_path / "cache" / "downloads" / "cifar10").iterdir()}
     assert kept == {*published.BATCHES, "cifar-10-python.tar.gz", ".lock"}
+
+
+def test_svhn_has_its_own_files(server):
+    x, y = np.zeros((32, 32, 3, 4), np.uint8), np.array([[10], [1], [2], [3]], np.uint8)
+    test = mat_file({"X": x[..., :2], "y": y[:2]})
+    server("svhn", {"train_32x32.mat": mat_file({"X": x, "y": y}), "test_32x32.mat": test})
+    assert (
+        open_dataset("svhn").labels.tolist() == [0, 1, 2, 3] and len(open_dataset("svhn", split="test")) == 2
+    )
 
 
 @pytest.mark.parametrize("name", ["lfw", "flowers102"])

@@ -80,3 +80,26 @@ def test_it_trains_on_a_folder(images, tmp_path):
     ]
     done = subprocess.run([sys.executable, ONE_FILE, *flags], capture_output=True, text=True, check=True)
     assert "round 50" in done.stdout and (tmp_path / "g.pt").exists()
+
+
+NOTEBOOK = ONE_FILE.with_name("your_images_to_a_film.ipynb")
+
+
+@pytest.mark.full
+def test_the_notebook_makes_a_film_of_a_folder(images, tmp_path, monkeypatch):
+    """All its cells, with tiny settings in place of those of its second cell."""
+    nbclient = pytest.importorskip("nbclient", reason="needs nbclient")
+    pytest.importorskip("ipykernel", reason="needs ipykernel")
+    nbformat = pytest.importorskip("nbformat", reason="needs nbformat")
+    book = nbformat.read(NOTEBOOK, as_version=4)
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert len(cells) == 8 and "pip install" in cells[0].source and "colab-badge" in book.cells[0].source
+    cells[1].source += f"\nDATA, SIZE, MINUTES, SHOWN, FRAMES = {images!r}, 16, 0.5, 48, 6"
+    monkeypatch.setenv("PYTHONPATH", str(ONE_FILE.parent.parent))
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(book, timeout=300, kernel_name="python3", resources=where).execute()
+    assert "40 images of (3, 16, 16), 2 classes" in cells[2].outputs[0].text
+    said = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+    assert "error" not in said and "done in" in said, said
+    assert (tmp_path / "page.png").stat().st_size > 1000
+    assert "data:video/mp4" in cells[7].outputs[0].data["text/html"]

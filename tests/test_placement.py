@@ -56,7 +56,7 @@ class HostGenerator(torch.Generator):
 def elsewhere(monkeypatch):
     """Runs on the device "meta", which has no mixed precision, no fused optimizers and no memory to fill."""
 
-    def sgd(config, module, rate, name):
+    def sgd(config, module, name, rate, beta1):
         optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], rate)
         optimizer.param_groups[0]["betas"] = (config.beta1, config.beta2)  # which a schedule may change
         return optimizer

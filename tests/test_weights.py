@@ -148,12 +148,15 @@ def test_under_instance_norm_a_sample_does_not_see_its_batch_nor_its_contrast():
 
 def test_d_may_have_an_optimizer_of_its_own():
     """ganhacks, no. 10: SGD for D and Adam for G."""
-    run = run_of("dcgan", "grid25", optimizer_d="sgd", schedules=("Cosine(of='beta2', last=0.9)",))
+    cosine = ("Cosine(of='beta2', last=0.9)",)
+    run = run_of("dcgan", "grid25", optimizer_d="sgd", beta1_d=0.0, schedules=cosine)
     g, d = run.game.g.optimizer, run.game.d.optimizer
     assert type(g) is torch.optim.Adam and type(d) is torch.optim.SGD
-    assert d.param_groups[0]["lr"] == 2e-4 and d.param_groups[0]["momentum"] == 0.5
+    assert d.param_groups[0]["lr"] == 2e-4 and d.param_groups[0]["momentum"] == 0
+    assert g.param_groups[0]["betas"][0] == 0.5
     before = [p.detach().clone() for p in run.game.d.parameters]
     turn, _ = play_round(run)
     for now, was, p in zip(run.game.d.parameters, before, run.game.d.parameters):
         assert torch.allclose(now, was - 2e-4 * p.grad, atol=1e-7)
-    assert run_of("dcgan", "grid25").config.optimizer_d == "adam" and turn.moved
+    usual = run_of("dcgan", "grid25").config
+    assert (usual.optimizer_d, usual.beta1_d) == ("adam", 0.5) and turn.moved

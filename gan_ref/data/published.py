@@ -61,6 +61,15 @@ PUBLISHED = {
         UNSTATED,
         "Krizhevsky 2009, Learning multiple layers of features from tiny images",
     ),
+    "svhn": Published(
+        "http://ufldl.stanford.edu/housenumbers/",
+        {
+            "train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+            "test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
+        },
+        "for non-commercial use only",
+        "Netzer, Wang, Coates, Bissacco, Wu and Ng 2011, Reading digits in natural images",
+    ),
     "flowers102": Published(
         "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
         {"102flowers.tgz": "md5:52808999861908f626f3c1f4e79d11fa"},
