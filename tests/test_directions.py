@@ -122,6 +122,6 @@ def test_factors_need_labels(tmp_path, images):
     generator.config.data = "ring8"
     generator.config.image_size = generator.config.channels = generator.config.threads = None
     generator.config.follow_links, generator.config.label_factor = False, ""
-    generator.config.points_std = None
+    generator.config.points_std = 0.0
     with pytest.raises(UserError, match="images with labels"):
         factor_table(generator, ["direction 0"], torch.eye(100)[:1], 0, (-3, 3))

@@ -55,7 +55,7 @@ def discs(channels: int = 3, height: int = 16, width: int = 16) -> SimpleNamespa
 def points() -> SimpleNamespace:
     module = nn.Linear(Z, 2, bias=False)
     nn.init.constant_(module.weight, 0.1)
-    config = SimpleNamespace(data="ring8", latent_dim=Z, seed=3)
+    config = SimpleNamespace(data="ring8", latent_dim=Z, seed=3, points_std=0.0)
     return SimpleNamespace(config=config, module=module, shape=(2,), classes=())
 
 
