@@ -83,7 +83,7 @@ PAPERS = {
     ),
     "dragan": Published("NonSaturating DRAGAN", ADAM, (1e-4, 1e-4), (0.5, 0.9), d_layers=()),
     "sngan": Published("Hinge", ADAM, (2e-4, 2e-4), (0.0, 0.9), "DDDDDG", (layers.SpectralNorm,)),
-    "sngan-points": Published("Hinge", ADAM, (1e-3, 1e-3), (0.0, 0.9), "DG", (layers.SpectralNorm,)),
+    "sngan-points": Published("Hinge Ramp", ADAM, (1e-3, 1e-3), (0.0, 0.9), "DG", (layers.SpectralNorm,)),
     "r1": Published("NonSaturating R1", RMSPROP, (1e-4, 1e-4), (0.99,), d_layers=()),
     "r3gan": Published("Relativistic R1 R2 Cosine", ADAM, (2e-4, 2e-4), (0.0, 0.9), d_layers=()),
     "ebgan": Published("EnergyBased", lr=(1e-3, 1e-3), d_layers=(nn.BatchNorm2d, nn.ConvTranspose2d)),
@@ -143,7 +143,6 @@ PAPERS = {
 POINTS_PAPERS = {  # where the authors have a script for points, what a reader of it would look for
     "wgan": PAPERS["wgan"]._replace(decay=(0.9,)),
     "wgan-gp": PAPERS["wgan-gp"]._replace(decay=(0.5, 0.9)),
-    "sngan-points": PAPERS["sngan-points"]._replace(techniques="Hinge Ramp"),
     "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-3)),
     "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
     "pacgan": Published("NonSaturating Simultaneous", lr=(1e-4, 1e-4), decay=(0.8, 0.999)),

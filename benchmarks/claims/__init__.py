@@ -9,4 +9,4 @@ benchmarks/results/claims/GROUP.json, and docs/claims.md is made from them (page
 
 from __future__ import annotations
 
-GROUPS = "scores lectures difficulties balancing rates tips improved collapse r3gan".split()
+GROUPS = "scores lectures difficulties balancing rates tips improved collapse points r3gan".split()

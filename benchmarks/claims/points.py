@@ -1,0 +1,122 @@
+"""Mode collapse in the plane, between the networks and settings of the authors' own scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.claims.arms import Numbers, Recorded, Train
+from benchmarks.claims.claim import Claim, Rule, clearly_less, less, within
+
+TITLE = "Mode collapse in the plane"
+SOURCE = (
+    "8 Gaussians on a ring and 25 on a grid (`--data ring8`, `grid25`), with the settings of the authors' "
+    "own scripts ([techniques](techniques.md)) but far fewer rounds than their 25,000 to 400,000. Modes and "
+    "high quality are those of 2,500 points of G itself, as VEEGAN counts them, the mean over the last fifth "
+    "of a run's rounds."
+)
+SHOWS = "modes", "high_quality", "reverse_kl"
+TABLES = "Srivastava et al. 2017 (VEEGAN), table 1; Lin et al. 2018 (PacGAN), table 1"
+
+
+def plane(recipe: str, data: str, steps: int, minutes: float, flags: str = "") -> Train:
+    base = f"--data {data} --device cpu --threads 1 --steps {steps} --log-every 100 --sample-every {steps}"
+    return Train(recipe, f"{base} {flags}".strip(), minutes)
+
+
+def compared(recipe: str):
+    """The last numbers of each seed in a comparison's file."""
+
+    def read(content: dict[str, Any]) -> list[Numbers]:
+        return [row for row in content["runs"] if row["recipe"] == recipe]
+
+    return read
+
+
+def covers(arm: str) -> Rule:
+    """Nearly all eight modes, and not by a cloud over all of them."""
+    return within(arm, "modes", low=7.6) & within(arm, "high_quality", low=0.3)
+
+
+def grid(pack: int) -> Train:
+    return plane("pacgan", "grid25", 20_000, 2.0 * (pack + 2), f"--pack {pack} --batch-size {100 * pack}")
+
+
+OF_IMAGES = Recorded(
+    "grid25-all.json",
+    compared("wgan-gp"),
+    "python -m gan_ref compare --data grid25 --recipes wgan-gp --seeds 3 --steps 6000 (of version 0.1)",
+)
+CLAIMS = (
+    Claim(
+        "grid-wgan-gp",
+        "Gulrajani et al. 2017, figure on the 25 Gaussians",
+        "a critic with the gradient penalty shows G all modes: with their script's λ = 0.1 and β₁ = 0.5, "
+        "not with their λ = 10 and β₁ = 0 for images.",
+        {
+            "their script": plane("wgan-gp", "grid25", 6000, 3.0, "--width 128"),
+            "for images": OF_IMAGES,
+        },
+        within("their script", "modes", low=24) & clearly_less("for images", "their script", "modes"),
+        less("for images", "their script", "modes"),
+        SHOWS,
+        remark="Their width of 512 takes eight times as long a round.",
+    ),
+    Claim(
+        "ring-unrolled",
+        "Metz et al. 2017, §3.1 and figure 2; VEEGAN, table 1 (7.6 modes)",
+        "a G that sees five steps of D ahead covers the ring, where otherwise it hops from mode to mode.",
+        {
+            "unrolled": plane("unrolled", "ring8", 5000, 4.5),
+            "simultaneous": plane("unrolled", "ring8", 5000, 0.6, "--update Simultaneous"),
+        },
+        covers("unrolled") & clearly_less("simultaneous", "unrolled", "modes"),
+        less("simultaneous", "unrolled", "modes"),
+        SHOWS,
+    ),
+    Claim(
+        "ring-consensus",
+        "Mescheder et al. 2017, figure on the mixture of Gaussians",
+        "consensus optimisation covers the ring, where simultaneous steps do not converge.",
+        {
+            "consensus": plane("consensus", "ring8", 20000, 1.7),
+            "simultaneous": plane("consensus", "ring8", 20000, 1.0, "--update Simultaneous"),
+        },
+        covers("consensus") & clearly_less("simultaneous", "consensus", "modes"),
+        less("simultaneous", "consensus", "modes"),
+        SHOWS,
+    ),
+    Claim(
+        "ring-local-stability",
+        "Nagarajan & Kolter 2017, §4 and figure 2",
+        "with η = 0.5 times the squared gradient of D in G's loss, G covers the ring within few rounds.",
+        {
+            "with the penalty": plane("local-stability", "ring8", 10000, 1.0),
+            "without": plane("local-stability", "ring8", 10000, 0.7, "--penalties"),
+        },
+        covers("with the penalty") & clearly_less("without", "with the penalty", "modes"),
+        less("without", "with the penalty", "modes"),
+        SHOWS,
+    ),
+    Claim(
+        "grid-plain-gan",
+        TABLES,
+        "plain GANs on the same grid: 17.3 ± 0.8 modes and 94.8% of high quality in PacGAN's table, and 3.3 "
+        "modes and 0.5% in VEEGAN's. The rule takes PacGAN's.",
+        {"plain GAN": grid(1)},
+        within("plain GAN", "modes", 15, 20) & within("plain GAN", "high_quality", low=0.9),
+        within("plain GAN", "modes", low=10.3),
+        SHOWS,
+        remark="Their runs have 400,000 rounds and these 20,000.",
+    ),
+    Claim(
+        "grid-packing",
+        "Lin et al. 2018 (PacGAN), table 1",
+        "the more samples D judges together the more modes G has: 17.3 of 25 alone, 23.8 in packs of 2, 24.8 "
+        "in packs of 4.",
+        {"alone": grid(1), "packs of 2": grid(2), "packs of 4": grid(4)},
+        clearly_less("alone", "packs of 2", "modes") & less("packs of 2", "packs of 4", "modes"),
+        less("alone", "packs of 2", "modes"),
+        SHOWS,
+        remark="Their runs have 400,000 rounds and these 20,000.",
+    ),
+)
