@@ -130,7 +130,7 @@ def by_factor(dataset: Dataset, factor: str) -> Dataset:
 
     if factor not in dataset.factors:
         known = ", ".join(dataset.factors) or "none"
-        raise UserError(f"--label-factor {factor}: the factors of {dataset.name} are {known}")
+        raise UserError(f"--label-factor {factor!r}: the factors of {dataset.name} are {known}")
     labels, classes = faces.classes(dataset.factors, (factor,))
     return replace(dataset, labels=labels, classes=classes)
 

@@ -208,13 +208,19 @@ def streams(it: Campaign) -> None:
         it.read(f"{ending} {k}", lambda: open_dataset(str(path), 16, workers=1))
 
 
-def arrays(it: Campaign) -> None:
+def array_files() -> list[tuple[str, bytes]]:
+    """The ends of names, and good files."""
     pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
     files: list[tuple[str, bytes]] = []
     for save in (np.save, np.savez, np.savez_compressed):
         file = io.BytesIO()
         save(file, pixels) if save is np.save else save(file, images=pixels, labels=np.arange(3))
         files.append((".npy" if save is np.save else ".npz", file.getvalue()))
+    return files
+
+
+def arrays(it: Campaign) -> None:
+    files = array_files()
     for k in range(600):
         suffix, content = it.rng.choice(files)
         path = it.folder / f"{k % 7}{suffix}"
@@ -222,8 +228,8 @@ def arrays(it: Campaign) -> None:
         it.read(f"{suffix} {k}", lambda: open_dataset(str(path), 16, workers=1))
 
 
-def published(it: Campaign) -> None:
-    """MNIST's, CIFAR-10's and SVHN's own files."""
+def published_files() -> list[tuple[str, bytes]]:
+    """MNIST's, CIFAR-10's and SVHN's own files: names and good contents."""
     sys.path.append(str(Path(__file__).parents[1]))
     from mat_files import mat_file
 
@@ -233,7 +239,11 @@ def published(it: Campaign) -> None:
              ("data_batch_1.bin", bytes(3073 * 2))]  # fmt: skip
     files += [("data_batch_1", pickle.dumps(batch, protocol)) for protocol in range(6)]
     numbers = {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([[10], [1]], np.uint8)}
-    files += [("train_32x32.mat", mat_file(numbers, packed)) for packed in (True, False)]
+    return files + [("train_32x32.mat", mat_file(numbers, packed)) for packed in (True, False)]
+
+
+def published(it: Campaign) -> None:
+    files = published_files()
     for k in range(600):
         name, content = it.rng.choice(files)
         folder = it.folder / f"set{k}"

@@ -1,4 +1,4 @@
-"""Coverage-guided inputs for the lines and checkpoints that gan_ref reads, by atheris (pip install atheris):
+"""Coverage-guided inputs for the files, lines and checkpoints that gan_ref reads (pip install atheris):
 
     python tests/hostile/fuzz.py CORPUS_FOLDER -max_total_time=2100 -max_len=300 -len_control=0
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import sys
 import tempfile
 import traceback
@@ -18,8 +19,11 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["gan_ref"]):
+    from campaigns import array_files, published_files
+
     from gan_ref import checkpoint
     from gan_ref.config import Config
+    from gan_ref.data import open_dataset
     from gan_ref.errors import UserError
     from gan_ref.recipes import settings
     from gan_ref.run import Run, choose_settings
@@ -72,6 +76,22 @@ def value(data: atheris.FuzzedDataProvider, old: Any, depth: int = 0) -> Any:
     return old
 
 
+def read_data(data: atheris.FuzzedDataProvider) -> None:
+    """An array, or a file of MNIST, CIFAR-10 or SVHN, of which up to four places are something else."""
+    name, good = data.PickValueInList(FILES)
+    content = bytearray(good)
+    for _ in range(data.ConsumeIntInRange(1, 4)):
+        at = data.ConsumeIntInRange(0, data.PickValueInList([16, 150, len(content)]))
+        content[at : at + data.ConsumeIntInRange(0, 8)] = data.ConsumeBytes(data.ConsumeIntInRange(0, 8))
+    folder = Path(tempfile.mkdtemp(dir=os.environ["GAN_REF_CACHE"]))
+    path = folder / (f"x{name}" if name.startswith(".") else name)
+    try:
+        path.write_bytes(content)
+        open_dataset(str(path if name.startswith(".") else folder), 16, workers=1)
+    finally:
+        shutil.rmtree(folder)
+
+
 def whole() -> dict[str, Any]:
     """The checkpoint of a small run in the plane, with a penalty and a balance that have a state."""
     torch.set_num_threads(1)
@@ -115,9 +135,11 @@ def read_checkpoint(data: atheris.FuzzedDataProvider) -> None:
 
 def test_one(content: bytes) -> None:
     data = atheris.FuzzedDataProvider(content)
-    target = data.ConsumeIntInRange(0, 9)
+    target = data.ConsumeIntInRange(0, 19)
     try:
-        if target == 0:
+        if target >= 10:
+            read_data(data)
+        elif target == 0:
             parse_row(data.ConsumeBytes(200))
         elif target <= 4:
             kind = data.PickValueInList(list(KINDS))
@@ -137,6 +159,7 @@ def test_one(content: bytes) -> None:
 
 if __name__ == "__main__":
     os.environ["GAN_REF_CACHE"] = tempfile.mkdtemp()
+    FILES = array_files() + published_files()
     WHOLE = whole()
     LEAVES = leaves(WHOLE)
     for folder in sys.argv[1:]:
