@@ -87,16 +87,20 @@ def section(claim: Claim, results: Results) -> str:
     return "\n\n".join([*parts, f"```sh\n{folded}\n```"])
 
 
+def count(rows: list[tuple[Claim, Results]]) -> str:
+    """'79 claims: 27 reproduced, …': the sentence that the README has too."""
+    total = Counter(claim.verdict(results) for claim, results in rows)
+    words = ", ".join(f"{total[verdict]} {verdict}" for verdict in VERDICTS)
+    tried = [results for claim, results in rows if claim.verdict(results) != NOT_TRIED]
+    single = sum(min(map(len, results.arms.values())) == 1 for results in tried)
+    return f"{len(rows)} claims: {words}. Of those tried, {single} rest on one seed."
+
+
 def render(ledger: Ledger) -> str:
     """The whole page."""
     known = {name: [(c, ledger.results(c)) for c in m.CLAIMS] for name, m in groups().items()}
     verdicts = {name: Counter(c.verdict(r) for c, r in rows) for name, rows in known.items()}
-    total = sum(verdicts.values(), Counter())
-    words = ", ".join(f"{total[verdict]} {verdict}" for verdict in VERDICTS)
-    tried = [r for rows in known.values() for c, r in rows if c.verdict(r) != NOT_TRIED]
-    single = sum(min(map(len, r.arms.values())) == 1 for r in tried)
-    counted = f"{sum(total.values())} claims: {words}. Of those tried, {single} rest on one seed."
-    lines = [INTRODUCTION, counted + "\n"]
+    lines = [INTRODUCTION, count([row for rows in known.values() for row in rows]) + "\n"]
     lines += [f"| group | {' | '.join(VERDICTS)} |", f"|---|{'---:|' * len(VERDICTS)}"]
     for name, module in groups().items():
         counts = " | ".join(str(verdicts[name][verdict] or "") for verdict in VERDICTS)

@@ -60,6 +60,7 @@ table { border-collapse: collapse; display: block; overflow-x: auto }
 td { border-bottom: 1px solid #ddd; padding: .3em .8em; text-align: right }
 td:first-child, td:last-child { text-align: left } tr:first-child { font-weight: 600 }
 figure { display: inline-block; margin: 1.5em 1em 0 0; vertical-align: top } img { max-width: 100% }
+figure:first-of-type { display: block }
 </style>
 """
 
