@@ -260,5 +260,6 @@ def discriminator_of(generator: LoadedGenerator) -> nn.Module | None:
     """
     config = generator.config
     apart = config.conditional != "none" or config.network == "lapgan" or config.pack > 1
-    alone = load(generator.path, DRAWN).keys() == set(DRAWN)
-    return None if alone or apart else load_discriminator(generator.path, generator.device)
+    if apart or load(generator.path, DRAWN).keys() == set(DRAWN):
+        return None
+    return load_discriminator(generator.path, generator.device)

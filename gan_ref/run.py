@@ -272,12 +272,14 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
         )
     if config.flip and not dataset.flip:
         raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
-    channels = None if points else dataset.shape[0]
-    threads = config.threads or min(torch.get_num_threads(), 256)  # the data, now open, took all cores
-    config = config.replace(channels=channels, d_width=config.d_width or config.width, threads=threads)
-    config = config.replace(d_layers=config.d_layers or config.layers)
-    beta1_d = config.beta1 if config.beta1_d is None else config.beta1_d
-    config = config.replace(optimizer_d=config.optimizer_d or config.optimizer, beta1_d=beta1_d)
+    config = config.replace(
+        channels=None if points else dataset.shape[0],
+        threads=config.threads or min(torch.get_num_threads(), 256),  # the data, now open, took all cores
+        d_width=config.d_width or config.width,
+        d_layers=config.d_layers or config.layers,
+        optimizer_d=config.optimizer_d or config.optimizer,
+        beta1_d=config.beta1 if config.beta1_d is None else config.beta1_d,
+    )
     refuse_contradictions(config, dataset.shape)
     require_memory(config, dataset.shape, classes_known(config, dataset))
     return config, dataset

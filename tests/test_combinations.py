@@ -11,24 +11,16 @@ import torch
 from runs import SMALL
 
 from gan_ref import recipes
-from gan_ref.config import Config
+from gan_ref.config import IMAGE_NETWORKS, NORMS_OF_D, NORMS_OF_G, Config
 from gan_ref.errors import UserError
 from gan_ref.loop import play_round
 from gan_ref.run import Run, choose_settings
 from gan_ref.techniques import choices
 
 CHOICES = {
-    "network": [
-        "dcgan",
-        "face2015",
-        "improved-dense",
-        "imagenet2016",
-        "improved-conv",
-        "progressive",
-        "lapgan",
-    ],
-    "norm_g": ["batch", "virtual", "instance", "none"],
-    "norm_d": ["batch", "virtual", "instance", "spectral", "weight", "none"],
+    "network": [*IMAGE_NETWORKS],
+    "norm_g": [*NORMS_OF_G],
+    "norm_d": [*NORMS_OF_D],
     "objective": [*sorted(choices("objectives")), "NonSaturating(spread=0.2, flip=0.1, g_label=0.9)"],
     "update": sorted(set(choices("updates")) - {"Unrolled"}) + ["Unrolled(steps=2)"],
     "balance": ["Fixed", "Fixed(d_steps=2, g_steps=2)", "CriticWarmUp(warm_steps=2)", "Margin", "Dynamic"],

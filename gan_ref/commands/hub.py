@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gan_ref import checkpoint
+from gan_ref.checkpoint import load_generator
 from gan_ref.commands import sample
 from gan_ref.config import Config
 from gan_ref.data import short_name
@@ -75,16 +75,16 @@ def write_folder(run: str, folder: Path) -> str:
         raise UserError("--safetensors needs a package: pip install 'gan-ref[safetensors]'") from None
     from gan_ref import __version__
 
-    state, generator = checkpoint.finished(run), checkpoint.load_generator(run)
+    generator = load_generator(run)
     data = short_name(generator.config.data)  # without folders of this machine
-    settings = state["config"] | {"data": data}
+    settings = generator.config.to_dict() | {"data": data}
     with write_atomically(folder / "model.safetensors") as part:
-        weights = {name: value.contiguous() for name, value in state["average"].items()}
+        weights = {name: value.contiguous() for name, value in generator.module.state_dict().items()}
         save_file(weights, part, metadata={"format": "pt"})
     shape, classes = list(generator.shape), list(generator.classes)
     held = {"settings": settings, "shape": shape, "classes": classes, "step": generator.step}
     sample.write(generator, folder / "samples.png")
-    inputs = settings["latent_dim"] + len(classes)
+    inputs = generator.config.latent_dim + len(classes)
     card = CARD.format(
         name=f"{settings['recipe'] or 'a GAN'} on {data}", version=__version__, data=data,
         recipe=settings["recipe"], step=generator.step, batch=settings["batch_size"],
