@@ -218,6 +218,7 @@ def test_a_folder_for_a_hub_has_what_its_card_loads(images, tmp_path, monkeypatc
     held: dict = {}
     exec(lines, held)
     assert held["x"].shape == (4, 3, 16, 16)
+    assert ("torch.eye(2)" in lines and "one-hot: the class" in card) == bool(more)
     z = torch.randn(3, 4 + 2 * bool(more))
     with torch.no_grad():
         assert torch.equal(held["generator"](z), load_generator(tmp_path / "run").module(z))

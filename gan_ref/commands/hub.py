@@ -25,7 +25,7 @@ license: # fill in: of these weights, which the licence of the data may bound
 ![samples](samples.png)
 
 The generator of a GAN, trained by gan_ref {version} on {data} with the recipe `{recipe}`, {step:,} steps of
-{batch} samples. z {z} from N(0, I) → x {x} in [−1, 1]. The weights are the average over the training.
+{batch} samples. z {z} → x {x} in [−1, 1]. The weights are the average over the training.
 The picture shows z number 0 to 63 of seed {seed}.
 
 ```python
@@ -40,7 +40,7 @@ generator = build_generator(Config.from_dict(held["settings"]), tuple(held["shap
 generator.load_state_dict(load_file("model.safetensors"))
 generator.eval()
 with torch.no_grad():
-    x = generator(torch.randn(4, {inputs}))
+    x = generator({example})
 ```
 
 ## Training data
@@ -84,12 +84,15 @@ def write_folder(run: str, folder: Path) -> str:
     shape, classes = list(generator.shape), list(generator.classes)
     held = {"settings": settings, "shape": shape, "classes": classes, "step": generator.step}
     sample.write(generator, folder / "samples.png")
-    inputs = generator.config.latent_dim + len(classes)
+    latent, count = generator.config.latent_dim, len(classes)
+    z, example = f"(N, {latent}) from N(0, I)", f"torch.randn(4, {latent})"
+    if classes:
+        z += f", and after it {count} numbers, one-hot: the class"
+        example = f"torch.cat([{example}, torch.eye({count})[:1].expand(4, -1)], dim=1)"
     card = CARD.format(
         name=f"{settings['recipe'] or 'a GAN'} on {data}", version=__version__, data=data,
         recipe=settings["recipe"], step=generator.step, batch=settings["batch_size"],
-        seed=settings["seed"], inputs=inputs,
-        z=f"(N, {inputs})" + (f", the last {len(classes)} a class" if classes else ""),
+        seed=settings["seed"], z=z, example=example,
         x=f"(N, {', '.join(map(str, shape))})",
         settings=rows({k: v for k, v in settings.items() if v != Config.__dataclass_fields__[k].default}),
         metrics=rows(last_metrics(generator.path.parent) or {"none": "were logged beside this checkpoint"}),
