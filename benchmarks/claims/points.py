@@ -93,7 +93,7 @@ CLAIMS = (
     ),
     Claim(
         "ring-unrolled",
-        "Metz et al. 2017, §3.1 and figure 1; VEEGAN, table 1 (7.6 modes, 35.6%)",
+        "Metz et al. 2017, §3.1 and figure 2; VEEGAN, table 1 (7.6 modes, 35.6%)",
         "a G that sees ten steps of D ahead spreads over the ring, where otherwise it rotates through the "
         "modes.",
         {
