@@ -213,9 +213,7 @@ def _checked(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add one flag for each setting, under its group's heading. A flag that is not given is not in the
-    namespace.
-    """
+    """One flag for each setting, under its group's heading; one not given is not in the namespace."""
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for name, kind in TYPES.items():
         setting = Config.__dataclass_fields__[name]
@@ -237,7 +235,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options |= {"nargs": "?", "const": bare}
         groups[setting.metadata["group"]].add_argument(flag(name), **options)
         if name == "norm_d":
-            both = {"choices": NORMS_OF_G, "metavar": "|".join(NORMS_OF_G)}
-            groups["first"].add_argument(
-                "--norm", help="normalisation in both networks", default=argparse.SUPPRESS, **both
-            )
+            both: dict[str, Any] = {"help": "normalisation in both networks", "default": argparse.SUPPRESS}
+            both |= {"choices": NORMS_OF_G, "metavar": "|".join(NORMS_OF_G)}
+            groups["first"].add_argument("--norm", **both)

@@ -41,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     in_plane = {generator.config.data in MIXTURES for generator in generators}
     if in_plane == {True}:
         if given.label is not None or given.offline:
-            raise UserError(
-                "--class and --offline are for runs of images, and the laboratory shows the plane"
-            )
+            raise UserError("--class and --offline are for runs of images; the laboratory shows the plane")
         page = make_laboratory([training(*pair) for pair in zip(given.runs, generators)])
     elif len(generators) == 1:
         page = make_page(generators[0], given.runs[0], given.offline, label=given.label)

@@ -57,10 +57,10 @@ class PartlyLabelled(Batches):
     ``next()`` gives x (2N, C, H, W) and the labels, int64 (N,), of its second half.
     """
 
-    def __init__(self, dataset: Dataset, per_class: int, batch_size: int, seed: int, *others: Any):
-        super().__init__(dataset, batch_size, seed, *others)
+    def __init__(self, dataset: Dataset, per_class: int, batch_size: int, seed: int, *rest: Any, **more: Any):
+        super().__init__(dataset, batch_size, seed, *rest, **more)
         few = _part(dataset, choose_labelled(dataset, per_class, seed))
-        self.labelled = Batches(few, batch_size, mix_seed(seed, "labelled"), *others)
+        self.labelled = Batches(few, batch_size, mix_seed(seed, "labelled"), *rest, **more)
 
     def next(self) -> tuple[Tensor, Tensor | None]:
         x, _ = super().next()
