@@ -118,6 +118,9 @@ class Config:
 
     objective: str = game("NonSaturating", "the players' losses")
     penalties: tuple[str, ...] = game((), "terms added to the losses")
+    match_layers: tuple[str, ...] = game(
+        (), "which of D's hidden layers feature matching compares, as in 1 3, and not its last features"
+    )
     balance: str = game("Fixed", "who moves, and how often")
     update: str = game("Alternating", "the order of the steps, and what they differentiate through")
     mixed_batches: bool = game(False, "reals and fakes pass through D, and its batch norm, in one batch")

@@ -66,6 +66,9 @@ def contradictions(config: Config, shape: tuple[int, ...]) -> Iterator[str]:
     matches = isinstance(objective, objectives.FeatureMatching) or has(penalties.FeatureMatchingTerm)
     if pyramid and matches:
         yield "feature matching compares features of one D, and lapgan has a D a level: leave it out"
+    if config.match_layers and (network == "progressive" or not matches):
+        yield ("--match-layers is for feature matching, between networks that do not grow: "
+               "take --objective FeatureMatching or --penalties FeatureMatchingTerm")  # fmt: skip
 
     # what the update rules can play
     together = isinstance(update, (updates.Simultaneous, updates.Consensus))
