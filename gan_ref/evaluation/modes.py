@@ -15,20 +15,12 @@ from gan_ref.evaluation.neighbours import squared_distances
 
 
 class Coverage(NamedTuple):
-    modes: int  # modes that at least one sample is in
+    modes: int  # modes that at least one sample is in; of a mixture, one of high quality
     total: int
     reverse_kl: float  # KL(samples ‖ data) over modes, nats
     entropy: float  # of the samples over modes, nats; log(total) when even
-    counts: np.ndarray  # (total,) samples in each mode
-
-
-class MixtureCoverage(NamedTuple):
-    modes: int  # modes nearest to at least one high-quality sample
-    total: int
-    high_quality: float  # share of samples within 3σ of their nearest mode
-    reverse_kl: float  # KL(samples ‖ data) over nearest modes, nats
-    entropy: float
-    counts: np.ndarray  # (total,) high-quality samples in each mode
+    counts: np.ndarray  # (total,) samples in each mode; of a mixture, those of high quality
+    high_quality: float = 1.0  # of a mixture, the share of samples within 3σ of their nearest mode
 
 
 def mode_coverage(labels: np.ndarray, num_modes: int, reference: np.ndarray | None = None) -> Coverage:
@@ -41,13 +33,11 @@ def mode_coverage(labels: np.ndarray, num_modes: int, reference: np.ndarray | No
         raise ValueError(f"labels must be from 0 to {num_modes - 1}")
     counts = np.bincount(labels, minlength=num_modes)
     real = np.ones(num_modes) if reference is None else np.bincount(reference, minlength=num_modes)
-    return Coverage(
-        int((counts > 0).sum()), num_modes,
-        reverse_kl(counts, real), float(entropy(_normalise(counts))), counts,
-    )  # fmt: skip
+    even = float(entropy(_normalise(counts)))
+    return Coverage(int((counts > 0).sum()), num_modes, reverse_kl(counts, real), even, counts)
 
 
-def mixture_coverage(points: np.ndarray, means: np.ndarray, sigma: float) -> MixtureCoverage:
+def mixture_coverage(points: np.ndarray, means: np.ndarray, sigma: float) -> Coverage:
     """Coverage of the modes at ``means`` (K, D) with standard deviation ``sigma`` by ``points`` (N, D).
 
     As counted for VEEGAN (Srivastava et al. 2017, §4.1): a sample is of high quality when it is within 3σ of
@@ -62,10 +52,9 @@ def mixture_coverage(points: np.ndarray, means: np.ndarray, sigma: float) -> Mix
     nearest, close = d2.argmin(1), d2.min(1) <= (3 * sigma) ** 2
     counts = np.bincount(nearest[close], minlength=total)
     all_counts = np.bincount(nearest, minlength=total)
-    return MixtureCoverage(
-        int((counts > 0).sum()), total, float(close.sum() / samples),
-        reverse_kl(all_counts, np.ones(total)), float(entropy(_normalise(all_counts))), counts,
-    )  # fmt: skip
+    found, even = int((counts > 0).sum()), float(entropy(_normalise(all_counts)))
+    kl, quality = reverse_kl(all_counts, np.ones(total)), float(close.sum() / samples)
+    return Coverage(found, total, kl, even, counts, quality)
 
 
 def reverse_kl(counts: np.ndarray, reference: np.ndarray) -> float:

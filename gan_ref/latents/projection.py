@@ -47,9 +47,8 @@ def project(
     """
     batch = forward_batch(max(generator.shape[1:]))
     device = next(generator.module.parameters()).device
-    tried = numbered_z(mix_seed(seed, "projection"), range(CANDIDATES), generator.config.latent_dim).to(
-        device
-    )
+    tried = numbered_z(mix_seed(seed, "projection"), range(CANDIDATES), generator.config.latent_dim)
+    tried = tried.to(device)
 
     def look(x: Tensor) -> list[Tensor]:
         """x (n, C, H, W) as pixels (n, C·H·W) and as D's features (n, F)."""
