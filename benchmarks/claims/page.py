@@ -30,6 +30,9 @@ Numbers are means over the seeds ± their standard deviation; where a rule asks 
 gives a direction at most. The settings are small on purpose: a run takes a minute of one core, unless its
 command says otherwise. So what was said of long runs on photographs is tried here on a short one, and a
 claim that is not reproduced here may hold there.
+
+What a source says is paraphrased. Its numbers and places were held against the paper, the article, the
+authors' code or others' notes on them; where a place could not be found, none is named. The rules are ours.
 """
 
 

@@ -68,7 +68,7 @@ def beside_tables(data: str, arm: str, source: str, says: str, flags: str, minut
 
 
 ALONE = {data: plane("pacgan", data, 20_000, 6.0, "--pack 1 --batch-size 100") for data in IN_TABLES}
-SHORTER = "Their runs have 400,000 rounds and these 20,000."
+SHORTER = "PacGAN's runs have 400,000 rounds and these 20,000."
 R3GAN = '--objective Relativistic --penalties "R1(weight=0.05)" "R2(weight=0.05)"'
 OF_IMAGES = Recorded(
     "grid25-all.json",
