@@ -26,7 +26,7 @@ from gan_ref.commands.command_line import (
     require_range,
 )
 from gan_ref.commands.project import project_files
-from gan_ref.data.mixtures import MIXTURES, modes
+from gan_ref.data import open_training
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.evaluation.factors import factor_table
@@ -78,7 +78,7 @@ def render(
     as many as picks if there are more. A conditional generator passes through ``classes``, or else at each
     stop shows the class of its number. Raises UserError for values that make no movie.
     """
-    points = generator.config.data in MIXTURES
+    points = generator.config.points
     latent_dim = generator.config.latent_dim
     seed = int(generator.config.seed) if seed is None else seed
     path = path or ("dimension" if dimension else "direction" if direction else "slerp")
@@ -252,8 +252,8 @@ def draw_frames(
 
     ``names`` (W, K) has what stands under each cell while its walk is nearest to each stop.
     """
-    points = generator.config.data in MIXTURES
-    means = modes(generator.config.data, generator.config.points_std)[0] if points else None
+    points = generator.config.points
+    means = open_training(generator.config).means if points else None
     start = 1 - TRAIL if points else 0  # the first frame has the trail of the loop's end
     recent: collections.deque[np.ndarray] = collections.deque(maxlen=1 - start)
     samples = stream_samples(generator, paths.frame_latents(walk, frames, start))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gan_ref.data.dataset import Dataset
 from gan_ref.evaluation.inception_score import entropy
 from gan_ref.evaluation.neighbours import squared_distances
 
@@ -23,9 +24,9 @@ class Coverage(NamedTuple):
 
 
 class MixtureCoverage(NamedTuple):
-    modes: int  # modes nearest to at least one high-quality sample
+    modes: int  # modes nearest to at least one high-quality sample; cells with a sample
     total: int
-    high_quality: float  # share of samples within 3σ of their nearest mode
+    high_quality: float | None  # share of samples within 3σ of their nearest mode; None of a user's points
     reverse_kl: float  # KL(samples ‖ data) over nearest modes, nats
     entropy: float
     counts: np.ndarray  # (total,) high-quality samples in each mode
@@ -47,24 +48,33 @@ def mode_coverage(labels: np.ndarray, num_modes: int, reference: np.ndarray | No
     )  # fmt: skip
 
 
-def mixture_coverage(points: np.ndarray, means: np.ndarray, sigma: float) -> MixtureCoverage:
+def points_coverage(points: np.ndarray, data: Dataset) -> MixtureCoverage:
+    """Coverage of the modes of a mixture by ``points`` (N, 2), or of the cells of a user's own points."""
+    return mixture_coverage(points, data.means, data.sigma, None if data.sigma else data.labels)
+
+
+def mixture_coverage(
+    points: np.ndarray, means: np.ndarray, sigma: float | None, reference: np.ndarray | None = None
+) -> MixtureCoverage:
     """Coverage of the modes at ``means`` (K, D) with standard deviation ``sigma`` by ``points`` (N, D).
 
     As counted for VEEGAN (Srivastava et al. 2017, §4.1): a sample is of high quality when it is within 3σ of
     its nearest mode; a mode is captured when it is the nearest of at least one sample of high quality. The
     reverse KL (Metz et al. 2017; Lin et al. 2018) puts every sample, of high quality or not, with its nearest
-    mode, and compares with equally likely modes. A point that is not finite is no sample of any mode. In two
+    mode, and compares with equally likely modes, or those of real points (R,) in ``reference``. Without σ any
+    finite point is in its nearest cell. A point that is not finite is no sample of any mode. In two
     dimensions a perfect sampler has a high-quality share of 1 − e^(−9/2) = 98.9%, not 100%.
     """
     total, samples = len(means), len(points)
     points = points[np.isfinite(points).all(1)].astype(np.float64)
     d2 = squared_distances(points, means)  # (N, K)
-    nearest, close = d2.argmin(1), d2.min(1) <= (3 * sigma) ** 2
+    nearest, close = d2.argmin(1), d2.min(1) <= (np.inf if sigma is None else (3 * sigma) ** 2)
     counts = np.bincount(nearest[close], minlength=total)
     all_counts = np.bincount(nearest, minlength=total)
+    real = np.ones(total) if reference is None else np.bincount(reference, minlength=total)
     return MixtureCoverage(
-        int((counts > 0).sum()), total, float(close.sum() / samples),
-        reverse_kl(all_counts, np.ones(total)), float(entropy(_normalise(all_counts))), counts,
+        int((counts > 0).sum()), total, None if sigma is None else float(close.sum() / samples),
+        reverse_kl(all_counts, real), float(entropy(_normalise(all_counts))), counts,
     )  # fmt: skip
 
 
