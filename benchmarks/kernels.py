@@ -18,8 +18,9 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -210,14 +211,13 @@ def rotated(make: Callable[[], tuple[Tensor, ...]], device: str) -> list[tuple[T
     return [first, *(make() for _ in range(max(1, min(15, 2 * cache // size))))]
 
 
-def similarity_rows(device: str, quick: bool, repeats: int, best: dict[str, float]) -> list[dict]:
+def similarity_rows(device: str, quick: bool, repeats: int, best: dict[str, float]) -> Iterator[dict]:
     ways: dict[str, Operator] = {"gan_ref": ops.minibatch_l1_similarity}
     ways |= {"broadcast": broadcast, "cdist": by_cdist}
     dtypes = [torch.float32]
     if device == "cuda":
         ways["plain torch, compiled"] = torch.compile(similarity.plain, dynamic=False)
         dtypes.append(torch.bfloat16)
-    rows = []
     for n, b, c in SIMILARITY[:2] if quick else SIMILARITY:
         for dtype in dtypes:
             inputs = rotated(partial(draw_features, (n, b, c), dtype, device), device)
@@ -235,12 +235,10 @@ def similarity_rows(device: str, quick: bool, repeats: int, best: dict[str, floa
                     backward = max(pairs * (5 * c + 4) / best["additions_per_s"], exponentials)
                     row["floor_share_forward"] = forward / row["forward_s"]
                     row["floor_share_both"] = (forward + backward) / row["both_s"]
-                rows.append(row)
-                show(row, rows)
-    return rows
+                yield row
 
 
-def norm_rows(device: str, quick: bool, repeats: int, best: dict[str, float]) -> list[dict]:
+def norm_rows(device: str, quick: bool, repeats: int, best: dict[str, float]) -> Iterator[dict]:
     ways: dict[str, Operator] = {
         "gan_ref": virtual,
         "plain torch": virtual_plain,
@@ -255,7 +253,6 @@ def norm_rows(device: str, quick: bool, repeats: int, best: dict[str, float]) ->
             for dtype in (torch.float32, torch.bfloat16)
             for layout in (torch.contiguous_format, torch.channels_last)
         ]
-    rows = []
     for shape in NORM[:2] if quick else NORM:
         for dtype, layout in cases:
             inputs = rotated(partial(draw_norm_arguments, shape, dtype, layout, device), device)
@@ -272,9 +269,7 @@ def norm_rows(device: str, quick: bool, repeats: int, best: dict[str, float]) ->
                     size = inputs[0][0].nbytes
                     row["floor_share_forward"] = 2 * size / best["copy_bytes_per_s"] / row["forward_s"]
                     row["floor_share_both"] = 5 * size / best["copy_bytes_per_s"] / row["both_s"]
-                rows.append(row)
-                show(row, rows)
-    return rows
+                yield row
 
 
 def show(row: dict, rows: list[dict]) -> None:
@@ -327,12 +322,15 @@ def main() -> None:
     for name, value in best.items():
         print(f"{name:22}{value:.3g}")
     print(f"{'':58}{'':27}{'forward':>13}{'and backward':>14}  times ours")
-    rows = similarity_rows(device, arguments.quick, repeats, best)
-    rows += norm_rows(device, arguments.quick, repeats, best)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {"machine": machine, "ceilings": best, "rows": rows}
-        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+    rows: list[dict] = []
+    measured = device, arguments.quick, repeats, best
+    for row in chain(similarity_rows(*measured), norm_rows(*measured)):
+        rows.append(row)
+        show(row, rows)
+        if arguments.out:  # after each row, so that an early end loses nothing
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            report = {"machine": machine, "ceilings": best, "rows": rows}
+            arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def fast(size: int, width: int, batch: int, device: torch.device, kind: str, how
     samples = np.random.default_rng(0).integers(0, 256, (4 * batch, size, size, 3), dtype=np.uint8)
     config = Config(
         image_size=size, width=width, d_width=width, batch_size=batch, latent_dim=LATENT, channels=3,
-        steps=10**9, log_every=10**6, sample_every=10**6, checkpoint_every=10**6,
+        steps=10**9, log_every=10**6, sample_every=10**6, checkpoint_every=10**6, beta1_d=0.5,
         device=device.type, precision=kind, cuda_graph=not how,
     )  # fmt: skip
     config = config.replace(precision=choose_precision(config, device.type, points=False))

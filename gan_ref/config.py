@@ -139,6 +139,11 @@ class Config:
 
     objective: str = _setting("game", "NonSaturating", "the players' losses")
     penalties: tuple[str, ...] = _setting("game", (), "terms added to the losses")
+    match_layers: tuple[str, ...] = _setting(
+        "game",
+        (),
+        "which of D's hidden layers feature matching compares, as in 1 3, and not its last features",
+    )
     balance: str = _setting("game", "Fixed", "who moves, and how often")
     update: str = _setting(
         "game", "Alternating", "the order of the steps, and what they differentiate through"

@@ -28,6 +28,7 @@ CHOICES = {
     "minibatch_discrimination": [False, True],
     "mixed_batches": [False, True],
     "autoencoder": [False, False, True],
+    "match_layers": [(), ("1",), ("1", "2")],
     "d_noise": [0.0, 0.1],
     "d_dropout": [0.0, 0.2],
     "schedules": [

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from runs import run_of
+from runs import config_of, run_of
 from torch import nn
 
+from gan_ref.errors import UserError
 from gan_ref.layers import GaussianNoise, MinibatchDiscrimination
 from gan_ref.loop import play_round
+from gan_ref.networks import build_discriminator
 from gan_ref.networks.dcgan import Generator, doubling
 from gan_ref.networks.improved import ImageNetDiscriminator
+from gan_ref.techniques.objectives import feature_distance
 
 
 def doubled(upsample: str) -> torch.Tensor:
@@ -67,3 +70,42 @@ def test_the_d_for_imagenet_has_the_layers_of_its_authors_code():
     assert (
         seen.scores.shape == (2,) and seen.features.shape == (2, 2560) and network.score.in_features == 2860
     )
+
+
+def test_matching_several_layers_is_the_sum_over_them():
+    """‖E f(x) − E f(G(z))‖² of chosen layers, taken by hand from D's trunk; the last is the usual one."""
+
+    def build(*layers: str) -> nn.Module:
+        return build_discriminator(config_of("feature-matching", "faces", match_layers=layers), (3, 16, 16))
+
+    torch.manual_seed(0)
+    x, fake = torch.randn(5, 3, 16, 16), torch.randn(4, 3, 16, 16)
+    plain = build().eval()
+    trunk = list(plain.trunk)  # type: ignore[arg-type]
+    ends = [k for k, layer in enumerate(trunk, 1) if isinstance(layer, nn.LeakyReLU)]
+    assert len(ends) == 2
+
+    def by_hand(k: int) -> torch.Tensor:
+        through = nn.Sequential(*trunk[: ends[k - 1]])
+        return feature_distance(through(x).flatten(1), through(fake).flatten(1))
+
+    def distance(*layers: str) -> torch.Tensor:
+        d = build(*layers).eval()
+        assert torch.equal(d(x).scores, plain(x).scores)
+        return feature_distance(d(x).features, d(fake).features)
+
+    first, last = by_hand(1), by_hand(2)
+    assert min(first, last) > 1e-3
+    assert distance("1").item() == pytest.approx(first.item(), rel=1e-5)
+    assert distance("2").item() == pytest.approx(last.item(), rel=1e-5)
+    assert distance("1", "2").item() == pytest.approx((first + last).item(), rel=1e-5)
+    assert distance().item() == pytest.approx(last.item(), rel=1e-5)
+    with pytest.raises(UserError, match="the layers 1 to 2, and no 3"):
+        build("1", "3")
+
+
+def test_g_learns_from_the_layers_that_it_matches():
+    run = run_of("feature-matching", "faces", match_layers=("1", "2"), penalties=())
+    before = [p.detach().clone() for p in run.game.g.module.parameters()]
+    play_round(run)
+    assert all((p != b).any() for p, b in zip(run.game.g.module.parameters(), before) if p.requires_grad)

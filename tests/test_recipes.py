@@ -308,6 +308,7 @@ IMAGES, POINTS = (3, 16, 16), (2,)
         ({"objective": "EnergyBased", "autoencoder": True, "batch_size": 1}, "2 or more"),
         ({"network": "face2015", "d_noise": 0.1}, "noise layers"),
         ({"network": "face2015", "upsample": "nearest"}, "dcgan"),
+        ({"match_layers": ("1",)}, "feature matching"),
         ({"penalties": ("R2",)}, "batch norm"),
         (recipes.settings("semi-supervised") | {"pack": 2}, "--pack"),
         ({"instance_noise": "R1"}, "noise"),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +18,7 @@ from gan_ref.networks import dcgan
 from gan_ref.run import Run
 
 STEPS = 4
+ROOT = Path(__file__).parent.parent
 
 
 def made_plain(run: Run) -> Run:
@@ -99,3 +104,12 @@ def test_flatten_hands_back_gradients_in_the_layout_they_are_needed_in():
     features.square().sum().backward()
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(x.grad, 8 * x.detach())
+
+
+@pytest.mark.full
+def test_the_benchmark_of_training_plays_both_loops():
+    """benchmarks/training.py builds its Config by hand, and so a new setting can break it."""
+    asked = json.dumps(["compare", 32, 8, 8, "cpu", 1, 0.05, False])
+    command = [sys.executable, str(ROOT / "benchmarks" / "training.py"), "--one", asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["times_plain"].keys() >= {"plain", "float32", "auto"}

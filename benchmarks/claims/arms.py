@@ -18,6 +18,7 @@ from gan_ref.checkpoint import load_generator
 from gan_ref.commands.compare import Trial
 from gan_ref.data import open_dataset
 from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data.stacked import STACKED
 from gan_ref.evaluation.metrics import SampleMetrics
 from gan_ref.latents.samples import draw_samples
 
@@ -65,7 +66,7 @@ class Train:
     def lacks(self) -> str | None:
         """The data that the run needs and that is not here."""
         words = shlex.split(self.flags)
-        source = words[words.index("--data") + 1] if "--data" in words else "faces"
+        source = words[words.index("--data") + 1].removeprefix(STACKED) if "--data" in words else "faces"
         return None if source in (*MIXTURES, "faces") or Path(source).exists() else source
 
     def numbers(self, trial: Trial) -> Numbers:

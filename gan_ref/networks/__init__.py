@@ -12,6 +12,7 @@ from gan_ref.config import Config
 from gan_ref.layers import UniformLatent
 from gan_ref.networks import autoencoder, dcgan, face2015, improved, lapgan, mlp, progressive
 from gan_ref.networks.conditional import see_labels
+from gan_ref.networks.output import choose_features
 from gan_ref.networks.weights import draw_weights
 from gan_ref.seeds import mix_seed
 
@@ -77,6 +78,8 @@ def build_discriminator(config: Config, shape: tuple[int, ...], num_classes: int
             network = see_labels(config.conditional, more, num_classes, config.norm_d == "spectral")
         else:
             network = _with_weights(config, _plain_discriminator(config, shape, num_classes))
+    if config.match_layers:
+        choose_features(network, config.match_layers)
     return to_channels_last(network) if len(shape) == 3 else network
 
 

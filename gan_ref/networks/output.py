@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from gan_ref.errors import UserError
+from gan_ref.layers import Maxout, VirtualBatchNorm2d
 
 
 class Output(NamedTuple):
@@ -33,3 +36,26 @@ def join(outputs: Sequence[Output]) -> Output:
     if len(outputs) == 1:
         return outputs[0]
     return Output(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*outputs)))  # type: ignore
+
+
+def choose_features(discriminator: nn.Module, layers: Sequence[str]) -> None:
+    """Let D's features be those of its hidden layers of these numbers, side by side: (N, F₁ + F₂ + …).
+
+    "1" is the first layer after the sample; each counts after its activation. The squared distance between
+    two means of such features is the sum of that of each layer. Raises UserError for a layer that D lacks.
+    """
+    activations = nn.LeakyReLU, nn.ReLU, nn.Tanh, Maxout, VirtualBatchNorm2d
+    hidden = [module for module in discriminator.modules() if isinstance(module, activations)]
+    known = {str(k): layer for k, layer in enumerate(hidden, 1)}
+    if unknown := [name for name in layers if name not in known]:
+        raise UserError(f"--match-layers: D has the layers 1 to {len(hidden)}, and no {unknown[0]}")
+    seen: list[Tensor] = []
+    for name in layers:
+        known[name].register_forward_hook(lambda layer, inputs, output: seen.append(output.flatten(1)))
+
+    def replace(d: nn.Module, inputs: tuple[Tensor, ...], output: Output) -> Output:
+        features = torch.cat(seen, dim=1)
+        seen.clear()
+        return output._replace(features=features)
+
+    discriminator.register_forward_hook(replace)

@@ -86,6 +86,12 @@ def refuse_contradictions(config: Config, shape: tuple[int, ...]) -> None:
         pyramid and matches,
         "feature matching compares features of one D, and lapgan has a D a level: leave it out",
     )
+    grows = config.network == "progressive"
+    refuse(
+        bool(config.match_layers) and (grows or not matches),
+        "--match-layers is for feature matching, between networks that do not grow: take --objective "
+        "FeatureMatching or --penalties FeatureMatchingTerm",
+    )
 
     # what the update rules can play
     together = isinstance(update, (updates.Simultaneous, updates.Consensus))
