@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gan_ref import checkpoint, cuda_graph, distributed
 from gan_ref.config import OF_NETWORKS, Config, flag
-from gan_ref.data import Batches, Dataset, absolute, open_split
+from gan_ref.data import Batches, Dataset, absolute, has_small_images, open_split
 from gan_ref.data.batches import finish
 from gan_ref.data.mixtures import MIXTURES
 from gan_ref.data.partly import PartlyLabelled, hold_out
@@ -249,6 +249,8 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
         if points and getattr(config, name) is not None:
             raise UserError(f"{flag(name)} does not apply to {config.data}: its samples are points")
     default = EVERYWHERE | (IN_PLANE if points else ON_GPU if device == "cuda" else ON_CPU)
+    if not points and has_small_images(config.data):
+        default["image_size"] = 32
     chosen: dict[str, Any] = {name: value for name, value in default.items() if getattr(config, name) is None}
     if not points:
         chosen["data"] = absolute(config.data)

@@ -109,6 +109,18 @@ def absolute(source: str) -> str:
     return prefix + os.path.abspath(path) if is_path else source
 
 
+def has_small_images(source: str) -> bool:
+    """Whether it is MNIST, CIFAR-10, SVHN or of their formats: images of 28 or 32 pixels a side."""
+    path = Path(os.path.expanduser(source.removeprefix(STACKED)))
+    if not path.exists():
+        return str(path) in PUBLISHED and str(path) not in ("flowers102", "lfw")
+    folders = filter(can_list, (path, *(path / name for name in UNPACKED)))
+    found = (
+        (find_idx(f, "images", "train"), find_batches(f, "train"), find_svhn(f, "train")) for f in folders
+    )
+    return any(map(any, found))
+
+
 def short_name(source: str) -> str:
     """A name for the source: "faces", or of a path its last part without an ending."""
     stem = Path(source).stem.split("{")[0].removesuffix(".tar").rstrip("-_")
