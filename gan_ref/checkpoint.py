@@ -93,28 +93,21 @@ def load(path: str | Path, fields: Collection[str] = tuple(FIELDS)) -> dict[str,
     for name in fields:
         kind = FIELDS[name]
         if name not in state:
-            raise UserError(
-                f"{path}: field {name!r} is missing; it is damaged, or not a checkpoint of gan_ref"
-            )
+            what = "it is damaged, or not a checkpoint of gan_ref"
+            raise UserError(f"{path}: field {name!r} is missing; {what}")
         if not isinstance(state[name], kind) or isinstance(state[name], bool):
             raise UserError(f"{path}: field {name!r} has the wrong type; the file is damaged")
     if state["format"] != FORMAT:
-        raise UserError(
-            f"{path} has format {state['format']}, and this version of gan_ref reads format {FORMAT}"
-        )
+        reads = f"this version of gan_ref reads format {FORMAT}"
+        raise UserError(f"{path} has format {state['format']}, and {reads}")
     if not 0 <= state["step"] <= 10**9:
         raise UserError(f"{path}: field 'step' is not a number of rounds; the file is damaged")
     config = state["config"] = Config.from_dict(state["config"], str(path), only_drawn=fields == DRAWN)
     shape = [2] if config.image_size is None else [config.channels, *sides(config.image_size)]
     if not all(type(n) is int for n in state["shape"]) or not all(type(c) is str for c in state["classes"]):
         raise UserError(f"{path}: field 'shape' or 'classes' has the wrong type; the file is damaged")
-    if state["shape"] != shape or None in (
-        *shape,
-        config.width,
-        config.latent_dim,
-        config.batch_size,
-        config.steps,
-    ):
+    chosen = config.width, config.latent_dim, config.batch_size, config.steps
+    if state["shape"] != shape or None in (*shape, *chosen):
         raise UserError(f"{path}: its settings contradict the shape of its samples; the file is damaged")
     with shapes_only():  # a file's settings do not decide how much memory is taken
         fresh = build_generator(config, tuple(shape), len(state["classes"])).state_dict()
@@ -139,9 +132,7 @@ def require_like(value: Any, fresh: Any, what: str) -> None:
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             raise damaged(what)
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UserError(
-                f"the checkpoint's {what} holds numbers that are NaN or infinite: it cannot be used"
-            )
+            raise UserError(f"the checkpoint's {what} holds NaN or infinite numbers: it cannot be used")
     elif type(value) is not type(fresh):
         raise damaged(what)
 

@@ -8,6 +8,7 @@ import math
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from gan_ref.devices import DEVICES, HELP
@@ -18,15 +19,7 @@ NORMS_OF_D = ("batch", "virtual", "instance", "spectral", "weight", "none")
 NORMS_OF_G = ("batch", "virtual", "instance", "none")
 CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
 WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
-IMAGE_NETWORKS = (
-    "dcgan",
-    "face2015",
-    "improved-dense",
-    "imagenet2016",
-    "improved-conv",
-    "progressive",
-    "lapgan",
-)
+IMAGE_NETWORKS = tuple("dcgan face2015 improved-dense imagenet2016 improved-conv progressive lapgan".split())
 POINT_NETWORKS = ("relu", "tanh", "maxout")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
@@ -50,9 +43,11 @@ def _setting(
     """A field with its help text and its values: low ≤ value ≤ high, one of choices, or what ``read`` makes
     of what is given. ``bare`` is what the flag means without a value.
     """
-    metadata = {"group": group, "help": help, "low": low, "high": high, "choices": choices, "read": read}
-    metadata["bare"] = bare
-    return field(default=default, metadata=metadata)
+    limits = {"low": low, "high": high, "choices": choices, "read": read}
+    return field(default=default, metadata={"group": group, "help": help, "bare": bare, **limits})
+
+
+first, networks, game, run = (partial(_setting, group) for group in GROUPS)
 
 
 @dataclass(frozen=True)
@@ -66,125 +61,93 @@ class Config:
     A technique is named as Python would write it, ``"R1(weight=10)"``: see gan_ref/techniques.
     """
 
-    data: str = _setting(
-        "first",
+    data: str = first(
         "faces",
         "faces, ring8, grid25, swissroll, a published set (mnist), or a path: folder, .zip, .tar, points.npy",
     )
-    recipe: str = _setting("first", "", "named settings, over which flags win; see --recipes [baseline]")
-    image_size: ImageSize = _setting(
-        "first", None, "side of the images, or height x width as in 96x64, up to 512", read=read_image_size
+    recipe: str = first("", "named settings, over which flags win; see --recipes [baseline]")
+    image_size: ImageSize = first(
+        None, "side of the images, or height x width as in 96x64, up to 512", read=read_image_size
     )
-    width: int = _setting("first", None, "filters of the layer beside the image", low=1, high=1024)
-    steps: int = _setting("first", None, "rounds to play", low=1, high=10**9)
-    batch_size: int = _setting("first", None, "samples in a batch", low=1, high=2**16)
-    flip: bool = _setting("first", False, "mirror half of the images (not for digits or text)")
-    norm_g: str = _setting("first", "batch", "normalisation in G", choices=NORMS_OF_G)
-    norm_d: str = _setting("first", "batch", "normalisation in D", choices=NORMS_OF_D)
-    lr_g: float = _setting("first", 2e-4, "G's learning rate", low=0.0, high=10.0)
-    lr_d: float = _setting("first", 2e-4, "D's learning rate", low=0.0, high=10.0)
-    seed: int = _setting("first", 0, "seed of all random numbers", low=0, high=2**63 - 1)
-    device: str = _setting("first", "auto", f"where to train; {HELP}", choices=DEVICES)
+    width: int = first(None, "filters of the layer beside the image", low=1, high=1024)
+    steps: int = first(None, "rounds to play", low=1, high=10**9)
+    batch_size: int = first(None, "samples in a batch", low=1, high=2**16)
+    flip: bool = first(False, "mirror half of the images (not for digits or text)")
+    norm_g: str = first("batch", "normalisation in G", choices=NORMS_OF_G)
+    norm_d: str = first("batch", "normalisation in D", choices=NORMS_OF_D)
+    lr_g: float = first(2e-4, "G's learning rate", low=0.0, high=10.0)
+    lr_d: float = first(2e-4, "D's learning rate", low=0.0, high=10.0)
+    seed: int = first(0, "seed of all random numbers", low=0, high=2**63 - 1)
+    device: str = first("auto", f"where to train; {HELP}", choices=DEVICES)
 
-    network: str = _setting(
-        "networks",
+    network: str = networks(
         "dcgan",
         "the image networks; for points relu, tanh or maxout, or else ReLU in G and leaky ReLU in D",
         choices=IMAGE_NETWORKS + POINT_NETWORKS,
     )
-    upsample: str = _setting(
-        "networks",
-        "transposed",
-        "how the dcgan's G doubles a plane",
-        choices=("transposed", "nearest", "shuffle"),
+    upsample: str = networks(
+        "transposed", "how the dcgan's G doubles a plane", choices=("transposed", "nearest", "shuffle")
     )
-    channels: int = _setting("networks", None, "1 for gray images, 3 for colour", low=1, high=3)
-    d_width: int = _setting("networks", None, "the width of D, if not the same as --width", low=1, high=1024)
-    layers: int = _setting("networks", 3, "hidden layers of the networks for points", low=1, high=16)
-    d_layers: int = _setting("networks", None, "those of D, if not the same as --layers", low=1, high=16)
-    points_std: float = _setting(
-        "networks", 0.0, "standard deviation that points are scaled to; 0: as they are", low=0.0, high=1e3
+    channels: int = networks(None, "1 for gray images, 3 for colour", low=1, high=3)
+    d_width: int = networks(None, "the width of D, if not the same as --width", low=1, high=1024)
+    layers: int = networks(3, "hidden layers of the networks for points", low=1, high=16)
+    d_layers: int = networks(None, "those of D, if not the same as --layers", low=1, high=16)
+    points_std: float = networks(
+        0.0, "standard deviation that points are scaled to; 0: as they are", low=0.0, high=1e3
     )
-    latent_dim: int = _setting("networks", None, "numbers in z", low=1, high=8192)
-    latent: str = _setting("networks", "normal", "what G makes of z", choices=("normal", "uniform"))
-    weights: str = _setting(
-        "networks", "own", "how both networks begin; own: as their paper's", choices=WEIGHTS
-    )
-    weights_scale: float = _setting("networks", 1.0, "a factor of --weights", low=1e-6, high=1e3)
-    norm_decay: float = _setting(
-        "networks", 0.9, "share of its old statistics that batch norm keeps", low=0, high=1
-    )
-    conditional: str = _setting(
-        "networks",
+    latent_dim: int = networks(None, "numbers in z", low=1, high=8192)
+    latent: str = networks("normal", "what G makes of z", choices=("normal", "uniform"))
+    weights: str = networks("own", "how both networks begin; own: as their paper's", choices=WEIGHTS)
+    weights_scale: float = networks(1.0, "a factor of --weights", low=1e-6, high=1e3)
+    norm_decay: float = networks(0.9, "share of its old statistics that batch norm keeps", low=0, high=1)
+    conditional: str = networks(
         "none",
         "G is told a class, and D judges by projection, guesses it (auxiliary), or sees it (concatenation); "
         "projection without a word",
         choices=CONDITIONAL,
         bare="projection",
     )
-    label_factor: str = _setting("networks", "", "of faces: one factor as the labels, as hair_style")
-    minibatch_discrimination: bool = _setting("networks", False, "let D compare the samples of a batch")
-    pack: int = _setting("networks", 1, "samples that D judges together (PacGAN)", low=1, high=64)
-    autoencoder: bool = _setting("networks", False, "let D reconstruct: its score is minus the error (EBGAN)")
-    d_noise: float = _setting(
-        "networks", 0.0, "σ of the Gaussian noise between D's layers", low=0.0, high=10.0
-    )
-    d_dropout: float = _setting("networks", 0.0, "probability that D drops a feature map", low=0.0, high=0.95)
-    ema: float = _setting(
-        "networks", 0.999, "decay of the average of G that draws samples; 0: none", low=0, high=1
-    )
-    d_ema: float = _setting(
-        "networks", 0.0, "decay of the average of D that is tested on labels", low=0, high=1
-    )
+    label_factor: str = networks("", "of faces: one factor as the labels, as hair_style")
+    minibatch_discrimination: bool = networks(False, "let D compare the samples of a batch")
+    pack: int = networks(1, "samples that D judges together (PacGAN)", low=1, high=64)
+    autoencoder: bool = networks(False, "let D reconstruct: its score is minus the error (EBGAN)")
+    d_noise: float = networks(0.0, "σ of the Gaussian noise between D's layers", low=0.0, high=10.0)
+    d_dropout: float = networks(0.0, "probability that D drops a feature map", low=0.0, high=0.95)
+    ema: float = networks(0.999, "decay of the average of G that draws samples; 0: none", low=0, high=1)
+    d_ema: float = networks(0.0, "decay of the average of D that is tested on labels", low=0, high=1)
 
-    objective: str = _setting("game", "NonSaturating", "the players' losses")
-    penalties: tuple[str, ...] = _setting("game", (), "terms added to the losses")
-    match_layers: tuple[str, ...] = _setting(
-        "game",
-        (),
-        "which of D's hidden layers feature matching compares, as in 1 3, and not its last features",
+    objective: str = game("NonSaturating", "the players' losses")
+    penalties: tuple[str, ...] = game((), "terms added to the losses")
+    match_layers: tuple[str, ...] = game(
+        (), "which of D's hidden layers feature matching compares, as in 1 3, and not its last features"
     )
-    balance: str = _setting("game", "Fixed", "who moves, and how often")
-    update: str = _setting(
-        "game", "Alternating", "the order of the steps, and what they differentiate through"
+    balance: str = game("Fixed", "who moves, and how often")
+    update: str = game("Alternating", "the order of the steps, and what they differentiate through")
+    mixed_batches: bool = game(False, "reals and fakes pass through D, and its batch norm, in one batch")
+    instance_noise: str = game("", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
+    augment: str = game("", "changes of all that D sees, DiffAugment or AdaptiveAugment")
+    growth: str = game("", "when the progressive networks grow, as in 'Stages(end=0.5)'")
+    schedules: tuple[str, ...] = game(
+        (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
     )
-    mixed_batches: bool = _setting(
-        "game", False, "reals and fakes pass through D, and its batch norm, in one batch"
-    )
-    instance_noise: str = _setting("game", "", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
-    augment: str = _setting("game", "", "changes of all that D sees, DiffAugment or AdaptiveAugment")
-    growth: str = _setting("game", "", "when the progressive networks grow, as in 'Stages(end=0.5)'")
-    schedules: tuple[str, ...] = _setting(
-        "game", (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
-    )
-    labels_per_class: int = _setting(
-        "game", 0, "labels of each class that D sees; 0: none", low=0, high=10**6
-    )
-    optimizer: str = _setting("game", "adam", "of both players", choices=("adam", "rmsprop", "sgd"))
-    optimizer_d: str = _setting(
-        "game", None, "of D, if not the same as --optimizer", choices=("adam", "rmsprop", "sgd")
-    )
-    beta1: float = _setting("game", 0.5, "Adam's β₁, or SGD's momentum", low=0.0, high=0.9999)
-    beta1_d: float = _setting("game", None, "of D, if not the same as --beta1", low=0.0, high=0.9999)
-    beta2: float = _setting("game", 0.999, "Adam's β₂, or RMSProp's decay", low=0.0, high=0.99999)
+    labels_per_class: int = game(0, "labels of each class that D sees; 0: none", low=0, high=10**6)
+    optimizer: str = game("adam", "of both players", choices=("adam", "rmsprop", "sgd"))
+    optimizer_d: str = game(None, "of D, if not the same as --optimizer", choices=("adam", "rmsprop", "sgd"))
+    beta1: float = game(0.5, "Adam's β₁, or SGD's momentum", low=0.0, high=0.9999)
+    beta1_d: float = game(None, "of D, if not the same as --beta1", low=0.0, high=0.9999)
+    beta2: float = game(0.999, "Adam's β₂, or RMSProp's decay", low=0.0, high=0.99999)
 
-    precision: str = _setting("run", "auto", "of the convolutions", choices=("auto", "float32", "bfloat16"))
-    threads: int = _setting(
-        "run", None, "CPU threads; 1 where several programs share the cores", low=1, high=256
-    )
-    cuda_graph: bool = _setting(
-        "run", True, "on a GPU, record a round and replay it, if that computes the same"
-    )
-    sync_batch_norm: bool = _setting("run", False, "under torchrun, let batch norm see the whole batch")
-    log_every: int = _setting("run", None, "rounds between two lines of metrics.jsonl", low=1, high=10**9)
-    sample_every: int = _setting("run", None, "rounds between two sample pages", low=1, high=10**9)
-    checkpoint_every: int = _setting("run", None, "rounds between two checkpoints", low=1, high=10**9)
-    score_every: int = _setting(
-        "run", 0, "rounds between measurements that choose best.pt", low=0, high=10**9
-    )
-    walk: bool = _setting("run", True, "render walk.gif, and of image runs film.mp4, at the end")
-    tensorboard: bool = _setting("run", False, "write event files for TensorBoard to tensorboard/ of the run")
-    follow_links: bool = _setting("run", False, "follow links that lead out of the data folder")
+    precision: str = run("auto", "of the convolutions", choices=("auto", "float32", "bfloat16"))
+    threads: int = run(None, "CPU threads; 1 where several programs share the cores", low=1, high=256)
+    cuda_graph: bool = run(True, "on a GPU, record a round and replay it, if that computes the same")
+    sync_batch_norm: bool = run(False, "under torchrun, let batch norm see the whole batch")
+    log_every: int = run(None, "rounds between two lines of metrics.jsonl", low=1, high=10**9)
+    sample_every: int = run(None, "rounds between two sample pages", low=1, high=10**9)
+    checkpoint_every: int = run(None, "rounds between two checkpoints", low=1, high=10**9)
+    score_every: int = run(0, "rounds between measurements that choose best.pt", low=0, high=10**9)
+    walk: bool = run(True, "render walk.gif, and of image runs film.mp4, at the end")
+    tensorboard: bool = run(False, "write event files for TensorBoard to tensorboard/ of the run")
+    follow_links: bool = run(False, "follow links that lead out of the data folder")
 
     def __post_init__(self) -> None:
         for name, kind in TYPES.items():
@@ -258,9 +221,7 @@ def _checked(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add one flag for each setting, under its group's heading. A flag that is not given is not in the
-    namespace.
-    """
+    """One flag for each setting, under its group's heading; one not given is not in the namespace."""
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     for name, kind in TYPES.items():
         setting = Config.__dataclass_fields__[name]
@@ -282,7 +243,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options |= {"nargs": "?", "const": bare}
         groups[setting.metadata["group"]].add_argument(flag(name), **options)
         if name == "norm_d":
-            both = {"choices": NORMS_OF_G, "metavar": "|".join(NORMS_OF_G)}
-            groups["first"].add_argument(
-                "--norm", help="normalisation in both networks", default=argparse.SUPPRESS, **both
-            )
+            both: dict[str, Any] = {"help": "normalisation in both networks", "default": argparse.SUPPRESS}
+            both |= {"choices": NORMS_OF_G, "metavar": "|".join(NORMS_OF_G)}
+            groups["first"].add_argument("--norm", **both)

@@ -22,9 +22,7 @@ from gan_ref import distributed
 from gan_ref.config import Config
 from gan_ref.techniques.game import Batch, Game, Turn, UpdateRule
 
-REHEARSALS = (
-    3  # rounds from Python before one is recorded: what is made at first use must not be in the recording
-)
+REHEARSALS = 3  # rounds from Python before one is recorded, for what is made at first use
 
 Turns = tuple[Turn, Turn]
 
@@ -39,9 +37,7 @@ class Recorder(Protocol):
     def rehearse(self, play: Callable[[], Turns]) -> Turns: ...
 
     def record(self, play: Callable[[], Turns]) -> tuple[Callable[[], Any], Turns]:
-        """What replays the round, and the turns that hold its results after each replay. Nothing is played
-        yet.
-        """
+        """What replays the round, not played yet, and the turns that hold its results after each replay."""
         ...
 
 

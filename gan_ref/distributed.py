@@ -66,9 +66,7 @@ def _our_group() -> Group:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within it, this process computes on whole batches by itself: on rank 0 alone, or the same on all
-    ranks.
-    """
+    """Within it, this process computes on whole batches by itself: on rank 0 alone, or the same on all."""
     global _alone
     before, _alone = _alone, True
     try:
@@ -126,9 +124,7 @@ def mean(x: Tensor) -> Tensor:
 
 
 def means(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The mean of each tensor over the processes, in one message. Layouts stay: a fused optimizer needs
-    them.
-    """
+    """The mean of each tensor over the processes, in one message, in its layout, as fused optimizers need."""
     if world() == 1:
         return list(tensors)
     pieces = mean(torch.cat([t.reshape(-1) for t in tensors])).split([t.numel() for t in tensors])

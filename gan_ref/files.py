@@ -83,9 +83,8 @@ def cache_folder() -> Path:
         base = os.environ.get("XDG_CACHE_HOME")
         return (Path(base) if base else Path.home() / ".cache") / "gan_ref"
     except RuntimeError as error:  # there is no such home directory
-        raise UserError(
-            f"no cache folder: {error}; set GAN_REF_CACHE to a folder that can be written"
-        ) from None
+        todo = "set GAN_REF_CACHE to a folder that can be written"
+        raise UserError(f"no cache folder: {error}; {todo}") from None
 
 
 def read_untrusted(path: str | os.PathLike[str], load: Callable[[Path], T], what: str, advice: str = "") -> T:

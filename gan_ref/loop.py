@@ -1,6 +1,4 @@
-"""THE loop. Read ``train`` from top to bottom; ``play_round`` above it is where x and z meet the two
-networks.
-"""
+"""THE loop. Read ``train`` from top to bottom; in ``play_round`` x and z meet the two networks."""
 
 from __future__ import annotations
 
@@ -84,10 +82,12 @@ def train(
 
     with ExitStack() as stack:
         if main:
-            board = Board(folder, game.round, config.to_dict()) if config.tensorboard else None
+            board = Board(config.to_dict()) if config.tensorboard else None
             taken = f"{folder}: another process trains there; let it end, or take another --out"
             stack.enter_context(lock(folder / ".lock", wait=False, message=taken))
             write_config(folder, config)
+            if board:
+                board.begin(folder, game.round)
             unit = "points" if dataset.points else "images"
             progress = Progress(folder, game.round, steps, config.batch_size, unit, board)
             stack.enter_context(progress)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gan_ref import checkpoint, cuda_graph, distributed
 from gan_ref.config import OF_NETWORKS, Config, flag
-from gan_ref.data import Batches, Dataset, absolute, is_points, open_split, open_training
+from gan_ref.data import Batches, Dataset, absolute, has_small_images, is_points, open_split, open_training
 from gan_ref.data.batches import finish
 from gan_ref.data.partly import PartlyLabelled, hold_out
 from gan_ref.devices import choose_device
@@ -184,17 +184,13 @@ class Run:
         """
         parts = self._parts()
         for name in ("generator", "discriminator", "average"):
-            try:
-                checkpoint.restore(parts[name], other[name], name)
-            except UserError:
-                mine, theirs = (tensor_shapes(state) for state in (parts[name].state_dict(), other[name]))
-                if mine == theirs:
-                    raise
+            mine, theirs = (tensor_shapes(state) for state in (parts[name].state_dict(), other[name]))
+            if mine != theirs:
                 changed = [n for n in OF_NETWORKS if getattr(self.config, n) != getattr(other["config"], n)]
                 flags = ", ".join(f"{flag(n)} (there {getattr(other['config'], n)})" for n in changed)
-                raise UserError(
-                    f"--init: its {name} is built otherwise: leave out what changes the networks, {flags}"
-                ) from None
+                todo = f"leave out what changes the networks, {flags}"
+                raise UserError(f"--init: its {name} is built otherwise: {todo}")
+            checkpoint.restore(parts[name], other[name], name)
         for penalty in self.game.penalties:
             penalty.prepare(self.game)  # as it may remember where the players began
 
@@ -249,12 +245,12 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     if device == "mps" and distributed.world() > 1:
         raise UserError("Apple's GPU trains in one process: leave torchrun out, or take --device cpu")
     points = is_points(config.data)
-    for name in ("image_size", "channels") if points else ():
-        if getattr(config, name) is not None:
-            raise UserError(
-                f"--{name.replace('_', '-')} does not apply to {config.data}: its samples are points"
-            )
+    for name in ("image_size", "channels"):
+        if points and getattr(config, name) is not None:
+            raise UserError(f"{flag(name)} does not apply to {config.data}: its samples are points")
     default = EVERYWHERE | (IN_PLANE if points else ON_GPU if device == "cuda" else ON_CPU)
+    if not points and has_small_images(config.data):
+        default["image_size"] = 32
     chosen: dict[str, Any] = {name: value for name, value in default.items() if getattr(config, name) is None}
     chosen["data"] = absolute(config.data)
     config = config.replace(device=device, precision=choose_precision(config, device, points), **chosen)
@@ -263,10 +259,8 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     if config.labels_per_class and open_split(config, "test") is None:
         dataset, _ = hold_out(dataset)
     if config.conditional != "none" and (dataset.labels is None or len(dataset.classes) < 2):
-        found = "no labels" if dataset.labels is None else "only one class"
-        raise UserError(
-            f"--conditional {config.conditional}: {dataset.name} has {found}; put images in class folders"
-        )
+        has = f"{dataset.name} has {'no labels' if dataset.labels is None else 'only one class'}"
+        raise UserError(f"--conditional {config.conditional}: {has}; put images in class folders")
     if config.flip and not dataset.flip:
         raise UserError(f"--flip makes no sense for {dataset.name}: its mirror images are not samples of it")
     config = config.replace(
@@ -284,11 +278,8 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
 
 def second_order(config: Config) -> bool:
     """Whether the run differentiates gradients."""
-    parts: list[Any] = [
-        build("updates", config.update),
-        *(build("penalties", line) for line in config.penalties),
-    ]
-    return any(part.second_order for part in parts)
+    penalties = [build("penalties", line) for line in config.penalties]
+    return any(part.second_order for part in (build("updates", config.update), *penalties))
 
 
 def choose_precision(config: Config, device: str, points: bool) -> str:

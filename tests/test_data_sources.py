@@ -10,14 +10,17 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gan_ref.data import absolute, open_dataset
+from gan_ref.config import Config
+from gan_ref.data import absolute, has_small_images, open_dataset
 from gan_ref.errors import UserError
 from gan_ref.evaluation.modes import mixture_coverage
+from gan_ref.run import choose_settings
 
 
 @pytest.fixture(autouse=True)
@@ -203,6 +206,24 @@ def test_mnist_is_read_with_its_test_split(tmp_path, suffix):
     assert np.array_equal(data.samples[:, 2:30, 2:30, 0], digits) and np.array_equal(data.labels, labels)
     assert len(test) == 7 and test.labels is None
     assert open_dataset(str(tmp_path), image_size=64, channels=3).shape == (3, 64, 64)
+
+
+def test_small_images_are_not_enlarged_unasked_on_a_gpu(tmp_path, monkeypatch):
+    def chosen(source: str) -> object:
+        return choose_settings(Config(data=source))[0].image_size
+
+    gpu = SimpleNamespace(type="cuda")
+    monkeypatch.setattr("gan_ref.run.choose_device", lambda name: gpu)
+    monkeypatch.setattr("gan_ref.run.choose_precision", lambda *settings: "float32")
+    monkeypatch.setattr("gan_ref.run.require_memory", lambda *settings: None)
+    folder = tmp_path / "digits" / "raw"
+    folder.mkdir(parents=True)
+    write_idx(folder / "train-images-idx3-ubyte", random_images(30, 28, 1)[..., 0])
+    write_idx(folder / "train-labels-idx1-ubyte", (np.arange(30) % 10).astype(np.uint8))
+    save_images(tmp_path / "photos", random_images(3))
+    assert [chosen(str(tmp_path / name)) for name in ("digits", "photos")] == [32, 64]
+    assert chosen(f"stacked-mnist:{tmp_path / 'digits'}") == 32
+    assert has_small_images("cifar10") and not has_small_images("lfw") and not has_small_images("faces")
 
 
 def test_cifar_binary_is_read(tmp_path):

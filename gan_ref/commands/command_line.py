@@ -18,7 +18,6 @@ from gan_ref.errors import PassingTrouble, UserError, printable
 
 Main = Callable[[Sequence[str] | None], int | None]
 
-
 MISTAKES = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 TOO_LARGE = "there is not enough memory for this; lower --width, --batch-size, --image-size or --grid"
 LONGEST = 240  # bytes of a name: file systems take 255, and temporary names are a little longer
@@ -124,10 +123,11 @@ class Lasting:
             silence(self._stream)
 
 
-def require_range(option: str, value: float, low: float, high: float) -> None:
-    """Raise UserError unless low ≤ value ≤ high."""
-    if not low <= value <= high:
-        raise UserError(f"{option} must be from {low} to {high}, not {value}")
+def require_range(option: str, value: float | Sequence[float], low: float, high: float) -> None:
+    """Raise UserError unless low ≤ value ≤ high, for each if there are several."""
+    for one in value if isinstance(value, Sequence) else (value,):
+        if not low <= one <= high:
+            raise UserError(f"{option} must be from {low} to {high}, not {one}")
 
 
 def integers(text: str) -> tuple[int, ...]:
@@ -138,19 +138,11 @@ def integers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"whole numbers, as in 25,50,75; not {text!r}") from None
 
 
-def require_numbers(option: str, numbers: Sequence[int]) -> None:
-    """Raise UserError unless each can be the number of a z."""
-    for i in numbers:
-        require_range(option, i, 0, 2**63 - 1)
-
-
 def require_names(out: str | os.PathLike[str]) -> Path:
     """``out`` as a Path; raises UserError if a name in it is longer than file systems take."""
     path = Path(out)
-    if (
-        max(map(len, map(os.fsencode, path.parts)), default=0) > LONGEST
-        or len(os.fsencode(path)) > 16 * LONGEST
-    ):
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > LONGEST or len(os.fsencode(path)) > 16 * LONGEST:
         raise UserError(f"--out {path.name[:40]}…: the name is too long; names have at most {LONGEST} bytes")
     return path
 

@@ -27,20 +27,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="a run folder, a checkpoint or demo; in the plane up to four")
     add("--out", metavar="FILE", help="the page to write: page.html")
-    add(
-        "--serve", action="store_true", help="open the page from a small server on this machine, until Ctrl-C"
-    )
-    add(
-        "--offline",
-        metavar="DIR",
-        help="embed the copy of onnxruntime-web 1.30.0 in DIR: no network is needed",
-    )
-    add(
-        "--class",
-        dest="label",
-        metavar="NAME",
-        help="the class that a conditional G draws [the page has a menu]",
-    )
+    serving = "open the page from a small server on this machine, until Ctrl-C"
+    add("--serve", action="store_true", help=serving)
+    offline = "embed the copy of onnxruntime-web 1.30.0 in DIR: no network is needed"
+    add("--offline", metavar="DIR", help=offline)
+    asked = "the class that a conditional G draws [the page has a menu]"
+    add("--class", dest="label", metavar="NAME", help=asked)
     given = parser.parse_args(argv)
     if not (given.out or given.serve):
         raise UserError("nothing to do: give --out page.html, or --serve, or both")
@@ -49,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     in_plane = {generator.config.points for generator in generators}
     if in_plane == {True}:
         if given.label is not None or given.offline:
-            raise UserError(
-                "--class and --offline are for runs of images, and the laboratory shows the plane"
-            )
+            raise UserError("--class and --offline are for runs of images; the laboratory shows the plane")
         page = make_laboratory([training(*pair) for pair in zip(given.runs, generators)])
     elif len(generators) == 1:
         page = make_page(generators[0], given.runs[0], given.offline, label=given.label)

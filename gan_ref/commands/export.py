@@ -14,25 +14,16 @@ from gan_ref.latents.classes import of_class
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    description = (
-        "Write a finished generator as one file: .onnx for any program, .pt for every command here. "
-    )
-    description += "Or with --safetensors as a folder for a hub of models."
+    description = "Write a finished generator as one file: .onnx for any program, .pt for every command here."
+    description += " Or with --safetensors as a folder for a hub of models."
     parser = Parser(prog="gan-ref export", description=description)
     add = parser.add_argument
     add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--out", metavar="FILE", help="g.onnx, or g.pt, which is a checkpoint that only draws")
-    add(
-        "--safetensors",
-        action="store_true",
-        help="write a folder, --out or NAME-model: weights, settings, samples and a model card",
-    )
-    add(
-        "--class",
-        dest="label",
-        metavar="NAME",
-        help="the class that a conditional G draws in an .onnx [its input says it]",
-    )
+    folder = "write a folder, --out or NAME-model: weights, settings, samples and a model card"
+    add("--safetensors", action="store_true", help=folder)
+    asked = "the class that a conditional G draws in an .onnx [its input says it]"
+    add("--class", dest="label", metavar="NAME", help=asked)
     given = parser.parse_args(argv)
     if given.safetensors:
         from gan_ref.commands.hub import write_folder

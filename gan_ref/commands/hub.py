@@ -100,9 +100,8 @@ def write_folder(run: str, folder: Path) -> str:
     for name, text in (("config.json", json.dumps(held, indent=1) + "\n"), ("README.md", card)):
         with write_atomically(folder / name) as part:
             part.write_text(text, encoding="utf-8")
-    return (
-        f"{folder}: model.safetensors, config.json, samples.png and README.md, a card with places to fill in"
-    )
+    card = "README.md, a card with places to fill in"
+    return f"{folder}: model.safetensors, config.json, samples.png and {card}"
 
 
 def rows(values: dict) -> str:

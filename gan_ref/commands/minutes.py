@@ -47,9 +47,8 @@ def rounds_within(minutes: float, spent: float, config: Config, dataset: Dataset
         each, once = _seconds(MEASURED, config.replace(cuda_graph=False), dataset)
     left = 60 * minutes - spent - (time.perf_counter() - begin) - once
     if left < each:
-        raise UserError(
-            f"--minutes {minutes:g} is over before the first step: the rest takes {once:.0f} s here"
-        )
+        over = f"--minutes {minutes:g} is over before the first step"
+        raise UserError(f"{over}: the rest takes {once:.0f} s here")
     return -distributed.largest(-int(left / each))  # the smallest of the processes' numbers
 
 

@@ -62,15 +62,9 @@ def arguments() -> Parser:
     add = parser.add_argument
     add("checkpoint", metavar="RUN", help="a run folder or a checkpoint")
     add("files", metavar="PICTURE", nargs="+", help="image files; each is cropped to G's size, as data is")
-    add(
-        "--out", required=True, metavar="FILE", help="a .npy of z, for walk --z; a page .png is put beside it"
-    )
-    add(
-        "--class",
-        dest="label",
-        metavar="NAME",
-        help="the class that a conditional G draws [its first]",
-    )
+    out = "a .npy of z, for walk --z; a page .png is put beside it"
+    add("--out", required=True, metavar="FILE", help=out)
+    add("--class", dest="label", metavar="NAME", help="the class that a conditional G draws [its first]")
     add("--starts", type=int, metavar="N", help="random z that the search begins at, the nearest of 256 [4]")
     add("--steps", type=int, metavar="N", help="steps of Adam from each [200]")
     add("--scale", type=int, default=2, metavar="K", help="enlarge the page's pixels to KxK equal ones [2]")

@@ -11,14 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gan_ref.checkpoint import load_generator
-from gan_ref.commands.command_line import (
-    Parser,
-    command,
-    integers,
-    output_file,
-    require_numbers,
-    require_range,
-)
+from gan_ref.commands.command_line import Parser, command, integers, output_file, require_range
 from gan_ref.data import open_training
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
@@ -58,7 +51,7 @@ def write(
         raise UserError("nothing to write: give --out page.png, --each FOLDER or --save-z FILE.npy")
     if only and count is not None:
         raise UserError("--only says which samples and so how many: leave out --count")
-    require_numbers("--only", only)
+    require_range("--only", only, 0, 2**63 - 1)
     each_class = label == "each"
     row = len(only) if only else (8 if each_class else 64) if count is None else count
     require_range("--count", row * max(1, len(generator.classes) * each_class), 1, 1_000_000)
@@ -130,12 +123,8 @@ def arguments() -> Parser:
     add("--seed", type=int, metavar="N", help="seed of the samples [the run's own, as on its training pages]")
     add("--columns", type=int, metavar="K", help="columns of the page [as many as rows]")
     add("--scale", type=int, metavar="K", help="enlarge every pixel to KxK equal ones [1]")
-    add(
-        "--class",
-        dest="label",
-        metavar="NAME|N|each",
-        help="a class, or a row of --count [8] samples for each",
-    )
+    asked = "a class, or a row of --count [8] samples for each"
+    add("--class", dest="label", metavar="NAME|N|each", help=asked)
     add("--numbers", action="store_true", help="print its number under each sample")
     add("--device", choices=DEVICES, default="auto", help=f"where the generator runs; {HELP} [auto]")
     return parser

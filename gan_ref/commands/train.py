@@ -23,17 +23,8 @@ from gan_ref.data import absolute, is_points, short_name
 from gan_ref.errors import UserError, printable
 
 # settings that may change on --resume
-MAY_CHANGE = (
-    "steps",
-    "log_every",
-    "sample_every",
-    "checkpoint_every",
-    "walk",
-    "device",
-    "cuda_graph",
-    "threads",
-    "tensorboard",
-)
+MAY_CHANGE = ("steps", "log_every", "sample_every", "checkpoint_every", "walk")
+MAY_CHANGE += ("device", "cuda_graph", "threads", "tensorboard")
 
 
 def arguments() -> Parser:
@@ -175,20 +166,18 @@ def introduce(config: Config, dataset: Any, folder: Path, state: dict[str, Any] 
     from gan_ref.data.workers import available_cores
 
     channels, *sides = dataset.shape
-    what = f"{len(dataset):,} points" if dataset.points else (
-        f"{len(dataset):,} images, {'×'.join(map(str, (*sides, channels)))}"
-    )  # fmt: skip
+    size = "×".join(map(str, (*sides, channels)))
+    what = f"{len(dataset):,} points" if dataset.points else f"{len(dataset):,} images, {size}"
     begin = "" if state is None else f" from step {state['step']:,}"
     processes, cores = int(os.environ.get("WORLD_SIZE", "1")), available_cores()
     shared = f", shared by {processes} processes" if processes > 1 else ""
+    many = f"{config.threads} threads on {cores} cores: --threads {cores} is faster, with other rounding"
     lines = [
         f"{dataset.name}: {what}" + (f", {len(dataset.classes)} classes" if dataset.classes else ""),
         f"recipe {config.recipe} on the {'CPU' if config.device == 'cpu' else 'GPU'} in {config.precision}: "
         f"width {config.width}, {config.steps:,} steps of {config.batch_size}{shared}{begin}"
         " (change with --image-size, --width, --steps, --batch-size)",
-        f"{config.threads} threads on {cores} cores: --threads {cores} is faster, with other rounding"
-        if config.threads > cores
-        else "",
+        many if config.threads > cores else "",
         f"results in {folder}; Ctrl-C stops the run and keeps them",
     ]
     return "\n".join(map(printable, filter(None, [dataset.notice(), *lines])))

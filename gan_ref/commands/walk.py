@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_ref.checkpoint import load_generator
-from gan_ref.commands.command_line import (
-    Parser,
-    command,
-    integers,
-    output_file,
-    require_numbers,
-    require_range,
-)
+from gan_ref.commands.command_line import Parser, command, integers, output_file, require_range
 from gan_ref.commands.project import project_files
 from gan_ref.data import open_training
 from gan_ref.devices import DEVICES, HELP, choose_device
@@ -78,28 +72,27 @@ def render(
     as many as picks if there are more. A conditional generator passes through ``classes``, or else at each
     stop shows the class of its number. Raises UserError for values that make no movie.
     """
-    points = generator.config.points
-    latent_dim = generator.config.latent_dim
+    points, latent_dim = generator.config.points, generator.config.latent_dim
     seed = int(generator.config.seed) if seed is None else seed
     path = path or ("dimension" if dimension else "direction" if direction else "slerp")
     sweeps, swept = path in paths.SWEEPS, dimension or direction
     require_range("--seed", seed, 0, 2**63 - 1)
-    require_numbers("--through", through)
+    require_range("--through", through, 0, 2**63 - 1)
     if through:
         picks = numbered_z(seed, through, latent_dim), through
+    picked = len(picks[0]) if picks else 0
     side = 8 if points else 1 if picks else 4
     rows, columns = grid or (len(swept) or side, side)
     if sweeps and not swept:
         rows = min(rows, latent_dim)
-    stops = len(picks[0]) if picks else keyframes
-    frames = max(240, len(picks[0]) if picks else 0) if frames is None else frames
-    stops = min(6, frames) if stops is None else stops
+    frames = max(240, picked) if frames is None else frames
+    stops = picked or (min(6, frames) if keyframes is None else keyframes)
+    stops = 2 if sweeps else 4 if path == "circle" else stops
     times = scale if smooth_scale is None else smooth_scale
-    if points:
-        height = width = plane.SCATTER * times
-    else:
-        height, width = (generator.shape[1] * times + pages.LABEL * captions, generator.shape[2] * times)
-        height, width = rows * height, columns * width
+    height = width = plane.SCATTER * times
+    if not points:
+        height = rows * (generator.shape[1] * times + pages.LABEL * captions)
+        width = columns * generator.shape[2] * times
 
     if not (out or frames_dir):
         raise UserError("nothing to write: give --out walk.mp4, or --frames-dir FOLDER, or both")
@@ -120,14 +113,12 @@ def render(
     if path in ("slerp", "linear"):
         if picks and keyframes is not None:
             raise UserError("leave out --keyframes, the number of stops: a walk through chosen z has its own")
+        what = "the number of z to walk through" if picks else "--keyframes"
         fewest = 1 if classes else 2  # with one, z stays, while the class changes
-        require_range(
-            "the number of z to walk through" if picks else "--keyframes", stops, fewest, min(frames, 10_000)
-        )
+        require_range(what, stops, fewest, min(frames, 10_000))
         if rows * columns * stops * latent_dim > 1 << 27:
-            raise UserError(
-                "so many walks through so many keyframes take over 1 GB: lower --grid or --keyframes"
-            )
+            much = "so many walks through so many keyframes take over 1 GB"
+            raise UserError(f"{much}: lower --grid or --keyframes")
     elif picks:
         raise UserError(f"--through, --z and --between belong to --path slerp and linear, not to {path}")
     if dimension and path != "dimension":
@@ -135,24 +126,19 @@ def render(
     if direction and (dimension or path not in ("direction", "component")):
         raise UserError("--direction belongs to --path direction or component")
     if sweeps:
-        for i in swept:
-            require_range("--dimension" if dimension else "--direction", i, 0, latent_dim - 1)
+        require_range("--dimension" if dimension else "--direction", swept, 0, latent_dim - 1)
         if swept and rows != len(swept):
             raise UserError(f"--grid has a row for each number swept: --grid {len(swept)}x{columns}")
         if not (all(map(math.isfinite, span)) and span[0] < span[1]):
             raise UserError(f"--span goes from a lower number to a higher, not {span[0]:g} to {span[1]:g}")
-        stops = 2
     elif factors:
         raise UserError("--factors belongs to --path dimension, direction and component")
-    if path == "circle":
-        stops = 4
-        if not loop:
-            raise UserError("--path circle is a loop: leave out --no-loop")
-    moments = frames if loop else frames - 1
+    if path == "circle" and not loop:
+        raise UserError("--path circle is a loop: leave out --no-loop")
     if classes:
         require_classes(generator.classes, "--classes")
         require_range("--classes, their number,", len(classes), 1, frames)
-    held = max(stops, len(classes), 2)
+    moments, held = frames if loop else frames - 1, max(stops, len(classes), 2)
     if not 0 <= hold * held < moments:
         raise UserError(f"--hold {hold} at {held} stops leaves no time to move: --frames {frames}")
     if max(height, width) > MAX_SIDE:
@@ -166,17 +152,21 @@ def render(
             said = f"; dimensions {','.join(map(str, swept))} move the picture most"
         if factors:
             said += "\n" + factor_table(generator, [f"{path} {i}" for i in swept], directions, seed, span)
-    walk = paths.walks(
-        path, latent_dim, rows, columns, seed, stops, directions, span, psi, picks and picks[0]
-    )
+    through_z, picked_names = picks or (None, ())
+    walk = paths.walks(path, latent_dim, rows, columns, seed, stops, directions, span, psi, through_z)
     walk = dataclasses.replace(walk, ease=ease or walk.ease, hold=hold / moments, loop=loop)
+    numbers = lambda: numbers_at_stops(path, rows, columns, stops, picked_names)
     if generator.classes:
         asked = [find_class(name, generator.classes) for name in classes]
-        at_stops = (
-            [asked] * (rows * columns) if asked else numbers_at_stops(path, rows, columns, stops, picks)
-        )
+        at_stops = [asked] * (rows * columns) if asked else numbers()
         walk = walk_classes(walk, at_stops, len(generator.classes))
-    names = stop_names(path, rows * columns, columns, stops, swept, picks) if captions else None
+    names = None
+    if captions and sweeps:
+        names = [[i] for i in swept for _ in range(columns)]
+    elif captions and path == "circle":  # its other stops have no number
+        names = [[w, "", "", ""] for w in range(rows * columns)]
+    elif captions:
+        names = numbers()
     pictures = draw_frames(generator, walk, frames, (rows, columns), times, smooth_scale is not None, names)
     pictures = iter(tqdm(pictures, "walk", frames, unit="frame", disable=None, leave=False))
     if frames_dir:
@@ -186,10 +176,9 @@ def render(
         write_movie(out, pictures, fps)
     else:
         collections.deque(pictures, maxlen=0)
-    nearest = (
-        f", a {Path(out).suffix[1:].upper()}'s nearest to {fps:g}" if out and abs(rate - fps) > 0.01 else ""
-    )
-    seconds = f"{frames / rate:.1f} s at {rate:.4g} frames a second{nearest}"
+    seconds = f"{frames / rate:.1f} s at {rate:.4g} frames a second"
+    if out and abs(rate - fps) > 0.01:
+        seconds += f", a {Path(out).suffix[1:].upper()}'s nearest to {fps:g}"
     return f"{out or frames_dir}: {frames} frames of {width}x{height}, {seconds}{said}"
 
 
@@ -215,25 +204,15 @@ def sweep_directions(
     return swept, feature_directions(generator, max(swept) + 1, seed)[list(swept)]
 
 
-def stop_names(
-    path: str, count: int, columns: int, stops: int, swept: Sequence[int], picks: Picks | None
-) -> list[list[object]]:
-    """What stands under each of ``count`` walks near each of its stops: the z's number, or what is swept."""
-    if picks:
-        return [[picks[1][(k + w) % stops] for k in range(stops)] for w in range(count)]
-    if swept:
-        return [[swept[w // columns]] * stops for w in range(count)]
-    if path == "circle":
-        return [[w, "", "", ""] for w in range(count)]
-    return [[k * count + w for k in range(stops)] for w in range(count)]
-
-
-def numbers_at_stops(path: str, rows: int, columns: int, stops: int, picks: Picks | None) -> list[list[int]]:
-    """The number of the z that each of rows·columns walks begins at, or passes through."""
+def numbers_at_stops(
+    path: str, rows: int, columns: int, stops: int, picked: Sequence[object]
+) -> list[list[Any]]:
+    """The number of the z that each of rows·columns walks passes through, or begins at, or its name among
+    those that were ``picked``.
+    """
     count = rows * columns
-    if picks:
-        numbers = [name if isinstance(name, int) else k for k, name in enumerate(picks[1])]
-        return [[numbers[(k + w) % len(numbers)] for k in range(len(numbers))] for w in range(count)]
+    if picked:
+        return [[picked[(k + w) % stops] for k in range(stops)] for w in range(count)]
     if path in ("circle", *paths.SWEEPS):
         return [[w if path == "circle" else w % columns] for w in range(count)]
     return [[k * count + w for k in range(stops)] for w in range(count)]

@@ -95,9 +95,8 @@ def open_dataset(
     if path.is_dir():
         return open_folder(path, options)
     if path.suffix.lower() in (".h5", ".hdf5"):
-        raise UserError(
-            f"{source}: HDF5 is not read; save its images, uint8 (N, H, W, C), as a .npy with numpy"
-        )
+        todo = "save its images, uint8 (N, H, W, C), as a .npy with numpy"
+        raise UserError(f"{source}: HDF5 is not read; {todo}")
     reader = next((READERS[ending] for ending in READERS if path.name.lower().endswith(ending)), None)
     if reader is None:
         raise UserError(f"{source} is neither a folder nor {FILES}")
@@ -112,6 +111,18 @@ def absolute(source: str) -> str:
     path = os.path.expanduser(source[len(prefix) :])
     is_path = os.path.exists(path) or PATTERN.fullmatch(os.path.basename(path))
     return prefix + os.path.abspath(path) if is_path else source
+
+
+def has_small_images(source: str) -> bool:
+    """Whether it is MNIST, CIFAR-10, SVHN or of their formats: images of 28 or 32 pixels a side."""
+    path = Path(os.path.expanduser(source.removeprefix(STACKED)))
+    if not path.exists():
+        return str(path) in PUBLISHED and str(path) not in ("flowers102", "lfw")
+    folders = filter(can_list, (path, *(path / name for name in UNPACKED)))
+    found = (
+        (find_idx(f, "images", "train"), find_batches(f, "train"), find_svhn(f, "train")) for f in folders
+    )
+    return any(map(any, found))
 
 
 def short_name(source: str) -> str:
@@ -163,9 +174,10 @@ def open_folder(path: Path, options: Options) -> Dataset | None:
         held_out = find_idx(folder, "images", "test"), find_batches(folder, "test"), find_svhn(folder, "test")
         if options.split == "train" and any(held_out):
             raise UserError(f"{folder} has only test files; put the training files beside them")
-    if shards_in(path, "train") and not list_folder(path, options.follow_links)[0]:
-        shards = shards_in(path, options.split)
-        return stream_dataset(path, options, shards) if shards else None
+    shards = shards_in(path)
+    if shards and not list_folder(path, options.follow_links)[0]:
+        chosen = shards[options.split]
+        return stream_dataset(path, options, chosen) if chosen else None
     return folder_dataset(path, options) if options.split == "train" else None
 
 

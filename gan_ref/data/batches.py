@@ -142,9 +142,7 @@ def finish(samples: Tensor, mirrored: Tensor | None, labels: Tensor | None) -> t
 
 
 def fits_on(device: torch.device, size: int) -> bool:
-    """Do ``size`` bytes of samples lie on the device? On a GPU with memory of its own, if they take at most a
-    quarter of what is free.
-    """
+    """Whether ``size`` bytes of samples lie on the device: on CUDA, up to a quarter of what is free."""
     if device.type != "cuda":
         return device.type == "cpu"
     free, _ = torch.cuda.mem_get_info(device)

@@ -47,9 +47,8 @@ def decode(file: BinaryIO, size: ImageSize, channels: int) -> np.ndarray:
     kind = image.format
     needed = width * height * (WEBP if kind == "WEBP" else BYTES_PER_PIXEL)
     if needed > UNITS * UNIT:
-        raise ValueError(
-            f"{width}×{height} pixels take {needed >> 20} MiB to decode, more than {UNITS * UNIT >> 20}"
-        )
+        most = UNITS * UNIT >> 20
+        raise ValueError(f"{width}×{height} pixels take {needed >> 20} MiB to decode, more than {most}")
     with reserve(needed):
         image.load()
         turn = orientation(image)

@@ -204,9 +204,7 @@ def clean_name(name: str) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    """Does it end as an image's does? Hidden files are none: macOS leaves ._name.jpg beside name.jpg, and
-    __MACOSX/ in an archive.
-    """
+    """Whether it ends as an image's does. macOS leaves a hidden ._name.jpg, and __MACOSX/ in an archive."""
     base = name.rsplit("/", 1)[-1]
     hidden = base.startswith(".") or "__MACOSX" in name.split("/")
     return not hidden and os.path.splitext(base)[1].lower() in EXTENSIONS

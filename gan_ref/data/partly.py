@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,13 @@ from gan_ref.errors import UserError
 from gan_ref.seeds import mix_seed
 
 
-def hold_out(dataset: Dataset, share: float = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
+def hold_out(dataset: Dataset) -> tuple[Dataset, Dataset]:
     """(train, test) of a data set without a test split of its own: disjoint, and the same at each call.
 
-    Raises UserError if the data has no labels.
+    A tenth is held out. Raises UserError if the data has no labels.
     """
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    test = max(1, round(share * len(dataset)))
+    order = np.random.default_rng(0).permutation(len(dataset))
+    test = max(1, round(0.1 * len(dataset)))
     return _part(dataset, np.sort(order[test:])), _part(dataset, np.sort(order[:test]))
 
 
@@ -56,20 +57,10 @@ class PartlyLabelled(Batches):
     ``next()`` gives x (2N, C, H, W) and the labels, int64 (N,), of its second half.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        per_class: int,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        flip: bool,
-        rank: int = 0,
-        world: int = 1,
-    ):
-        super().__init__(dataset, batch_size, seed, device, flip, rank, world)
+    def __init__(self, dataset: Dataset, per_class: int, batch_size: int, seed: int, *rest: Any, **more: Any):
+        super().__init__(dataset, batch_size, seed, *rest, **more)
         few = _part(dataset, choose_labelled(dataset, per_class, seed))
-        self.labelled = Batches(few, batch_size, mix_seed(seed, "labelled"), device, flip, rank, world)
+        self.labelled = Batches(few, batch_size, mix_seed(seed, "labelled"), *rest, **more)
 
     def next(self) -> tuple[Tensor, Tensor | None]:
         x, _ = super().next()

@@ -1,7 +1,8 @@
 """Published data by name, downloaded once into the cache by pooch and held against published checksums.
 
 The addresses and checksums are those of torchvision (mnist.py, cifar.py, svhn.py and flowers102.py in
-torchvision/datasets, MD5), and for lfw those of scikit-learn (sklearn/datasets/_lfw.py, SHA-256).
+torchvision/datasets, MD5), and for lfw those of scikit-learn (sklearn/datasets/_lfw.py, SHA-256). Licences
+are those that Keras's documentation (mnist), the authors' repository (fashion-mnist) and page (svhn) state.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def expand(path: Path) -> list[Path]:
     return found
 
 
-def shards_in(folder: Path, split: str) -> list[Path]:
-    """The archives and parquet files in ``folder``, or in data/ in it, as on the Hugging Face hub.
+def shards_in(folder: Path) -> dict[str, list[Path]]:
+    """The archives and parquet files in ``folder``, or in data/ in it, as on the Hugging Face hub, by split.
 
     Those whose names begin with "test" (or, without any, "val") are the test split, if others are there.
     """
@@ -83,17 +83,16 @@ def shards_in(folder: Path, split: str) -> list[Path]:
         test, validation = ([n for n in names if n.lower().startswith(word)] for word in ("test", "val"))
         train = [name for name in names if name not in test + validation]
         if names:
-            chosen = (train or names) if split == "train" else (test or validation) if train else []
-            return [place / name for name in chosen]
-    return []
+            splits = {"train": train or names, "test": (test or validation) if train else []}
+            return {split: [place / name for name in chosen] for split, chosen in splits.items()}
+    return {}
 
 
 def stream_dataset(
     path: Path, options: Options, shards: list[Path] | None = None, known: Mapping[str, int] = {}
 ) -> Dataset:
-    """The images in ``shards`` (None: what ``path`` says), all of them archives or all parquet files, decoded
-    once into the cache. ``known`` has the labels of an archive's pictures by their names without an ending,
-    if they are not in it.
+    """The images in ``shards`` (None: what ``path`` says), all archives or all parquet, through the cache.
+    ``known`` has the labels of an archive's pictures, by their names without an ending, if it has none.
     """
     shards = shards or expand(path)
     parquet = [shard for shard in shards if shard.name.lower().endswith(".parquet")]
@@ -209,8 +208,8 @@ def tar_pictures(paths: list[Path]) -> Iterator[File]:
 
 
 def survey_tars(paths: list[Path], known: Mapping[str, int] = {}) -> Survey:
-    """Labels are ``known``, or in .cls or .json files that are called as their picture (webdataset), or else
-    the names of the folders.
+    """Labels are ``known``, or in .cls or .json files called as their picture (webdataset), or else the
+    folders' names.
     """
 
     def is_label(name: str, member: Any) -> bool:
@@ -309,9 +308,8 @@ def parquet_pictures(paths: list[Path]) -> Iterator[File]:
         count = 0
         for values in batches(path, 16, image_column):
             for value in values:
-                content, name = (
-                    (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-                )
+                held = value if isinstance(value, dict) else {"bytes": value}
+                content, name = held.get("bytes"), held.get("path")
                 count += 1
                 content = content if isinstance(content, bytes) else b""
                 yield File(f"{path.name} row {count} {name or ''}".strip(), content, len(content), 0)

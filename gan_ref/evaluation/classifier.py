@@ -94,9 +94,8 @@ class StackedClassifier:
         seen = [self.digit(images[..., k : k + 1]) for k in range(3)]
         hundreds, tens, ones = (probabilities["class"] for _, probabilities in seen)
         triples = hundreds[:, :, None, None] * tens[:, None, :, None] * ones[:, None, None, :]
-        return np.concatenate([features for features, _ in seen], 1), {
-            "class": triples.reshape(len(images), -1)
-        }
+        features = np.concatenate([features for features, _ in seen], 1)
+        return features, {"class": triples.reshape(len(images), -1)}
 
 
 def as_input(images: np.ndarray) -> Tensor:
@@ -180,16 +179,13 @@ def open_classifier(
         stored = read_tensors(path, "a classifier")
         network = _build(images.shape[-1], stored["classes"], torch.Generator())
         network.load_state_dict(stored["network"])
-        return Classifier(
-            network.eval().to(device), *(stored[k] for k in ("classes", "accuracy", "held_out"))
-        )
+        known = (stored[name] for name in ("classes", "accuracy", "held_out"))
+        return Classifier(network.eval().to(device), *known)
 
     with contextlib.suppress(UserError):
         return read_untrusted(path, load, "a classifier")
-    print(
-        "a classifier of the labels is trained, once for this data (evaluate --pixels does without)",
-        flush=True,
-    )
+    once = "a classifier of the labels is trained, once for this data (evaluate --pixels does without)"
+    print(once, flush=True)
     classifier = train_classifier(images, targets, test, seed, steps, device)
     stored = {name: getattr(classifier, name) for name in ("classes", "accuracy", "held_out")}
     stored["network"] = {name: value.cpu() for name, value in classifier.network.state_dict().items()}

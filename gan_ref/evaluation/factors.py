@@ -62,8 +62,7 @@ def table(names: list[str], changes: dict[str, np.ndarray]) -> str:
     first = max(map(len, names))
     lines = [" " * first + "".join(f"  {head}" for head in heads)]
     for name, row in zip(names, values):
-        cells = (
-            f"{v:.0%}{'*' if v == row.max() else ' '}".rjust(len(head) + 2) for v, head in zip(row, heads)
-        )
-        lines.append(name.ljust(first) + "".join(cells))
+        cells = [f"{v:.0%}{'*' if v == row.max() else ' '}" for v in row]
+        padded = [cell.rjust(len(head) + 2) for cell, head in zip(cells, heads)]
+        lines.append(name.ljust(first) + "".join(padded))
     return "\n".join(line.rstrip() for line in lines)

@@ -16,20 +16,12 @@ from gan_ref.evaluation.neighbours import squared_distances
 
 
 class Coverage(NamedTuple):
-    modes: int  # modes that at least one sample is in
+    modes: int  # modes that at least one sample is in; of a mixture, one of high quality
     total: int
     reverse_kl: float  # KL(samples ‖ data) over modes, nats
     entropy: float  # of the samples over modes, nats; log(total) when even
-    counts: np.ndarray  # (total,) samples in each mode
-
-
-class MixtureCoverage(NamedTuple):
-    modes: int  # modes nearest to at least one high-quality sample; cells with a sample
-    total: int
-    high_quality: float | None  # share of samples within 3σ of their nearest mode; None of a user's points
-    reverse_kl: float  # KL(samples ‖ data) over nearest modes, nats
-    entropy: float
-    counts: np.ndarray  # (total,) high-quality samples in each mode
+    counts: np.ndarray  # (total,) samples in each mode; of a mixture, those of high quality
+    high_quality: float | None = None  # of a mixture, the share of samples within 3σ of their nearest mode
 
 
 def mode_coverage(labels: np.ndarray, num_modes: int, reference: np.ndarray | None = None) -> Coverage:
@@ -42,20 +34,18 @@ def mode_coverage(labels: np.ndarray, num_modes: int, reference: np.ndarray | No
         raise ValueError(f"labels must be from 0 to {num_modes - 1}")
     counts = np.bincount(labels, minlength=num_modes)
     real = np.ones(num_modes) if reference is None else np.bincount(reference, minlength=num_modes)
-    return Coverage(
-        int((counts > 0).sum()), num_modes,
-        reverse_kl(counts, real), float(entropy(_normalise(counts))), counts,
-    )  # fmt: skip
+    even = float(entropy(_normalise(counts)))
+    return Coverage(int((counts > 0).sum()), num_modes, reverse_kl(counts, real), even, counts)
 
 
-def points_coverage(points: np.ndarray, data: Dataset) -> MixtureCoverage:
+def points_coverage(points: np.ndarray, data: Dataset) -> Coverage:
     """Coverage of the modes of a mixture by ``points`` (N, 2), or of the cells of a user's own points."""
     return mixture_coverage(points, data.means, data.sigma, None if data.sigma else data.labels)
 
 
 def mixture_coverage(
     points: np.ndarray, means: np.ndarray, sigma: float | None, reference: np.ndarray | None = None
-) -> MixtureCoverage:
+) -> Coverage:
     """Coverage of the modes at ``means`` (K, D) with standard deviation ``sigma`` by ``points`` (N, D).
 
     As counted for VEEGAN (Srivastava et al. 2017, §4.1): a sample is of high quality when it is within 3σ of
@@ -71,11 +61,9 @@ def mixture_coverage(
     nearest, close = d2.argmin(1), d2.min(1) <= (np.inf if sigma is None else (3 * sigma) ** 2)
     counts = np.bincount(nearest[close], minlength=total)
     all_counts = np.bincount(nearest, minlength=total)
-    real = np.ones(total) if reference is None else np.bincount(reference, minlength=total)
-    return MixtureCoverage(
-        int((counts > 0).sum()), total, None if sigma is None else float(close.sum() / samples),
-        reverse_kl(all_counts, real), float(entropy(_normalise(all_counts))), counts,
-    )  # fmt: skip
+    found, even = int((counts > 0).sum()), float(entropy(_normalise(all_counts)))
+    kl = reverse_kl(all_counts, np.ones(total) if reference is None else np.bincount(reference))
+    return Coverage(found, total, kl, even, counts, None if sigma is None else float(close.sum() / samples))
 
 
 def reverse_kl(counts: np.ndarray, reference: np.ndarray) -> float:

@@ -74,9 +74,7 @@ def _fold(layer: Any, norm: Any) -> None:
     s = norm.weight / (norm.running_var + norm.eps).sqrt()  # (C,)
     shift = norm.bias - s * norm.running_mean
     outputs = layer.weight.shape[1 if isinstance(layer, nn.ConvTranspose2d) else 0]
-    s, shift = (
-        v.repeat_interleave(outputs // len(v)) for v in (s, shift)
-    )  # a channel's units, if unflattened
+    s, shift = (v.repeat_interleave(outputs // len(v)) for v in (s, shift))  # of units, if unflattened
     side = (1, -1) if isinstance(layer, nn.ConvTranspose2d) else (-1, 1)
     layer.weight.mul_(s.view(side + (1,) * (layer.weight.dim() - 2)))
     layer.bias = nn.Parameter(shift if layer.bias is None else s * layer.bias + shift)

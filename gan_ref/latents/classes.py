@@ -97,16 +97,13 @@ def find_class(text: str, names: Sequence[str]) -> int:
     found = [k for k, name in enumerate(names) if text.lower() in name.lower()]
     if len(found) == 1:
         return found[0]
-    listed = ", ".join(f"{k} {name!r}" for k, name in enumerate(names[:30])) + (
-        ", …" if len(names) > 30 else ""
-    )
+    listed = ", ".join(f"{k} {name!r}" for k, name in enumerate(names[:30]))
     what = "is a part of several names" if found else "is not among them"
-    raise UserError(f"class {text!r} {what}; the classes are {listed}")
+    raise UserError(f"class {text!r} {what}; the classes are {listed}{', …' if len(names) > 30 else ''}")
 
 
 def require_classes(names: Sequence[str], option: str) -> None:
     """Raise UserError if G knows no classes."""
     if not names:
-        raise UserError(
-            f"{option}: this generator was trained without classes; train.py --conditional gives one"
-        )
+        todo = "train.py --conditional gives one with them"
+        raise UserError(f"{option}: this generator was trained without classes; {todo}")

@@ -1,6 +1,4 @@
-"""Batch normalisation (Ioffe & Szegedy 2015), with its decay named as the papers name it, and across
-processes.
-"""
+"""Batch normalisation (Ioffe & Szegedy 2015), its decay named as in the papers, and across processes."""
 
 from __future__ import annotations
 

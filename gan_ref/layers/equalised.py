@@ -44,9 +44,7 @@ class EqualisedLinear(Equalised, nn.Linear):
 
 
 class EqualisedConv2d(Equalised, nn.Conv2d):
-    """(N, in_channels, H, W) → (N, out_channels, H, W): zeros around the plane keep its size, for an odd
-    kernel.
-    """
+    """(N, in_channels, H, W) → (N, out_channels, H, W): zeros around keep the size, for an odd kernel."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2)

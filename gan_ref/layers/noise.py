@@ -63,9 +63,7 @@ class Dropout(Noise):
 
 
 class SpatialDropout(Dropout):
-    """Dropout of whole channels of (N, C, …), since neighbouring pixels say the same (Tompson et al. 2015,
-    §3.2).
-    """
+    """Dropout of whole channels of (N, C, …), as neighbours say the same (Tompson et al. 2015, §3.2)."""
 
     def mask_shape(self, x: Tensor) -> torch.Size:
         return x.shape[:2] + (1,) * (x.dim() - 2)

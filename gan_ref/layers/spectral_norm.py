@@ -1,6 +1,4 @@
-"""Spectral normalisation (Miyato et al. 2018, "Spectral normalization for generative adversarial
-networks").
-"""
+"""Spectral normalisation (Miyato et al. 2018, "Spectral normalization for GANs")."""
 
 from __future__ import annotations
 

@@ -87,27 +87,25 @@ def _plain_discriminator(config: Config, shape: tuple[int, ...], num_classes: in
     """D that sees samples alone: (N, *shape) → Output, with class logits if it is a classifier's network."""
     width, layers = config.d_width or config.width, config.d_layers or config.layers
     similar, noise, dropout = config.minibatch_discrimination, config.d_noise, config.d_dropout
+    norm, decay = config.norm_d, config.norm_decay
     if config.autoencoder:
-        return autoencoder.Discriminator(shape, width, layers, config.norm_d, config.norm_decay)
+        return autoencoder.Discriminator(shape, width, layers, norm, decay)
     if len(shape) == 1:
-        norm = "spectral" if config.norm_d == "spectral" else "none"  # the others are about feature maps
+        norm = "spectral" if norm == "spectral" else "none"  # the others are about feature maps
         return mlp.Discriminator(shape[0], width, layers, norm, similar, noise, dropout, config.network)
     if config.network == "improved-dense":
         return improved.DenseDiscriminator(shape[1:], shape[0], num_classes, width)
     if config.network == "improved-conv":
         return improved.ConvDiscriminator(shape[0], num_classes, width, similar)
     if config.network == "imagenet2016":
-        norm, decay = config.norm_d, config.norm_decay
         return improved.ImageNetDiscriminator(shape[1:], shape[0], width, norm, decay, similar)
     if config.network == "face2015":
-        return face2015.Discriminator(shape[1:], shape[0], width, config.norm_d, similar, dropout)
+        return face2015.Discriminator(shape[1:], shape[0], width, norm, similar, dropout)
     if config.network == "progressive":
         return progressive.Discriminator(shape[1:], shape[0], width)
     if config.network == "lapgan":
         return lapgan.Discriminator(shape[1:], shape[0], width)
-    return dcgan.Discriminator(
-        shape[1:], shape[0], width, config.norm_d, config.norm_decay, similar, noise, dropout
-    )
+    return dcgan.Discriminator(shape[1:], shape[0], width, norm, decay, similar, noise, dropout)
 
 
 def _with_weights(config: Config, network: nn.Module) -> nn.Module:

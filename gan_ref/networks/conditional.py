@@ -81,9 +81,6 @@ class Concatenation(LabelledDiscriminator):
     Plane k of an image is 1 everywhere if k is its class, else 0.
     """
 
-    def __init__(self, discriminator: nn.Module, num_classes: int):
-        super().__init__(discriminator, num_classes)
-
     def forward(self, x: Tensor, labels: Tensor) -> Output:
         y = one_hot(labels, self.num_classes).to(x.dtype)
         if x.dim() == 4:

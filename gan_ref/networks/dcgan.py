@@ -6,7 +6,6 @@ in G's last layer nor D's first; ReLU in G with tanh at the end, LeakyReLU 0.2 i
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from gan_ref.layers import (
@@ -14,15 +13,13 @@ from gan_ref.layers import (
     ConditionedSequential,
     FromLatent,
     GaussianNoise,
-    MinibatchDiscrimination,
     SpatialDropout,
     VirtualBatchNorm2d,
     WeightNormConv2d,
     batch_norm,
-    flatten,
     spectral_norm,
 )
-from gan_ref.networks.output import Output
+from gan_ref.networks.output import LinearScore
 from gan_ref.shapes import ImageSize, first_plane
 
 
@@ -59,20 +56,19 @@ def normalise_spectrally(network: nn.Module) -> None:
             spectral_norm(layer)
 
 
-def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
+NORMS = nn.BatchNorm2d, nn.InstanceNorm2d, VirtualBatchNorm2d, ConditionalBatchNorm2d
+
+
+def initialise(module: nn.Module) -> None:
     """N(0, 0.02²) weights, zero biases; batch norm's scale from N(1, 0.02²) (Radford et al. 2016, §4)."""
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             if layer.weight.requires_grad and not hasattr(layer, "parametrizations"):
-                nn.init.normal_(layer.weight, 0.0, 0.02, generator=generator)
+                nn.init.normal_(layer.weight, 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(
-            layer, (nn.BatchNorm2d, nn.InstanceNorm2d, VirtualBatchNorm2d, ConditionalBatchNorm2d)
-        ):
-            if layer.weight is None:  # the norm inside a conditional one
-                continue
-            nn.init.normal_(layer.weight, 1.0, 0.02, generator=generator)
+        elif isinstance(layer, NORMS) and layer.weight is not None:  # as of the norm in a conditional one
+            nn.init.normal_(layer.weight, 1.0, 0.02)
             nn.init.zeros_(layer.bias)
 
 
@@ -127,7 +123,7 @@ class Generator(nn.Module):
         return self.layers(z[:, :, None, None], y)  # (N, Z, 1, 1) → (N, C, H, W)
 
 
-class Discriminator(nn.Module):
+class Discriminator(LinearScore):
     """image (N, C, H, W) → Output: score (N,), features (N, F), F = k_h·k_w times the filters at k_h×k_w.
 
     ``norm`` is batch, virtual or instance (not in the first layer), spectral (every layer; Miyato et al.
@@ -164,14 +160,7 @@ class Discriminator(nn.Module):
             layers.append(convolution(before, after, bias=k == 0 or norm in ("spectral", "none")))
             layers += norm_and_activation(norm if k > 0 else "none", after, 0.2, norm_decay)
         self.trunk = nn.Sequential(*layers)
-        self.out_features = features = k_h * k_w * sizes[-1]
-        similarity = MinibatchDiscrimination(features) if minibatch_discrimination else None
-        self.similarity = similarity or nn.Identity()
-        self.score = nn.Linear(similarity.out_features if similarity else features, 1)
+        self.score_features(k_h * k_w * sizes[-1], kernels=100 * minibatch_discrimination)
         initialise(self)
         if norm == "spectral":
             normalise_spectrally(self)
-
-    def forward(self, x: Tensor) -> Output:
-        features = flatten(self.trunk(x))  # (N, C, k_h, k_w) → (N, F)
-        return Output(self.score(self.similarity(features)).squeeze(1), features)

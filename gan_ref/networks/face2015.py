@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gan_ref.layers import Dropout, MinibatchDiscrimination, SpatialDropout, WeightNormConv2d
+from gan_ref.layers import Dropout, SpatialDropout, WeightNormConv2d
 from gan_ref.networks.dcgan import norm_and_activation, normalise_spectrally
-from gan_ref.networks.output import Output
+from gan_ref.networks.output import LinearScore
 from gan_ref.shapes import ImageSize, first_plane
 
 
@@ -23,9 +23,7 @@ def inner_plane(image_size: ImageSize) -> tuple[int, int, int]:
 
 
 class Generator(nn.Module):
-    """z (N, Z) → image (N, C, H, W). The last layer is linear; images are clipped to [−1, 1] when they are
-    shown.
-    """
+    """z (N, Z) → image (N, C, H, W), linear and clipped to [−1, 1] when it is shown."""
 
     def __init__(
         self,
@@ -38,9 +36,8 @@ class Generator(nn.Module):
         super().__init__()
         h, w, stages = inner_plane(image_size)
         filters = [width, *[2 * width] * (stages - 1), width]
-        self.project = nn.Sequential(
-            nn.Linear(latent_dim, width * h * w), nn.Unflatten(1, (width, h, w)), nn.ReLU(inplace=True)
-        )
+        plane = [nn.Unflatten(1, (width, h, w)), nn.ReLU(inplace=True)]
+        self.project = nn.Sequential(nn.Linear(latent_dim, width * h * w), *plane)
         layers: list[nn.Module] = []
         for before, after in zip(filters, filters[1:]):
             layers += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(before, after, 5, padding=2)]
@@ -51,7 +48,7 @@ class Generator(nn.Module):
         return self.layers(self.project(z))  # (N, Z) → (N, F, h, w) → (N, C, H, W)
 
 
-class Discriminator(nn.Module):
+class Discriminator(LinearScore):
     """image (N, C, H, W) → Output: score (N,), features (N, 8·width).
 
     ``norm`` is "none" in the article, and "batch" in its panel A, where D becomes too good. The others are as
@@ -80,13 +77,6 @@ class Discriminator(nn.Module):
         layers += [nn.Flatten(), nn.Linear(filters[-1] * h * w, 8 * width), nn.ReLU(inplace=True)]
         layers += [Dropout(0.5)] if dropout else []
         self.trunk = nn.Sequential(*layers)
-        self.out_features = 8 * width
-        similarity = MinibatchDiscrimination(8 * width) if minibatch_discrimination else None
-        self.similarity = similarity or nn.Identity()
-        self.score = nn.Linear(similarity.out_features if similarity else 8 * width, 1)
+        self.score_features(8 * width, kernels=100 * minibatch_discrimination)
         if norm == "spectral":
             normalise_spectrally(self)
-
-    def forward(self, x: Tensor) -> Output:
-        features = self.trunk(x)  # (N, C, H, W) → (N, 8·width)
-        return Output(self.score(self.similarity(features)).squeeze(1), features)

@@ -26,7 +26,7 @@ from gan_ref.layers import (
     batch_norm,
 )
 from gan_ref.networks.dcgan import filters, initialise, norm_and_activation, normalise_spectrally
-from gan_ref.networks.output import Output
+from gan_ref.networks.output import LinearScore, Output
 from gan_ref.shapes import ImageSize, first_plane, sides
 
 
@@ -103,7 +103,7 @@ class ConvGenerator(nn.Module):
     ):
         super().__init__()
         k_h, k_w, levels = first_plane(image_size)
-        sizes = [width * min(2**k, 8) for k in reversed(range(levels))]
+        sizes = filters(width, levels)
         self.first = nn.Sequential(
             nn.Linear(latent_dim, sizes[0] * k_h * k_w, bias=False), nn.Unflatten(1, (sizes[0], k_h, k_w)),
             batch_norm(sizes[0], norm_decay), nn.ReLU(),
@@ -160,7 +160,7 @@ class ConvDiscriminator(nn.Module):
 # ---------------------------------------------------------------- ImageNet
 
 
-class ImageNetDiscriminator(nn.Module):
+class ImageNetDiscriminator(LinearScore):
     """image (N, C, H, W) → Output: score (N,), features (N, 40·width), through 3×3 convolutions.
 
     At 128×128 and ``width`` 64 the layers are those of the authors' code: noise of σ = 0.1 on pixels; 64, 128
@@ -189,17 +189,11 @@ class ImageNetDiscriminator(nn.Module):
                 layers.append(convolution(before, after, 3, stride, 1))
                 layers += norm_and_activation(norm, after, 0.2, norm_decay)
                 before = after
-        self.out_features = features = 40 * width
+        features = 40 * width
         layers.append(nn.Conv2d(sizes[-1], features, (k_h, k_w)))  # of the whole plane
         layers += norm_and_activation("none" if norm == "instance" else norm, features, 0.2, norm_decay)
         self.trunk = nn.Sequential(*layers, nn.Flatten())
-        similarity = MinibatchDiscrimination(features, 300, 50) if minibatch_discrimination else None
-        self.similarity = similarity or nn.Identity()
-        self.score = nn.Linear(similarity.out_features if similarity else features, 1)
+        self.score_features(features, 300 * minibatch_discrimination, kernel_dim=50)
         initialise(self)
         if norm == "spectral":
             normalise_spectrally(self)
-
-    def forward(self, x: Tensor) -> Output:
-        features = self.trunk(x)
-        return Output(self.score(self.similarity(features)).squeeze(1), features)

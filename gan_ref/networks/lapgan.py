@@ -106,9 +106,8 @@ class Generator(nn.Module):
             nn.Linear(16 * width, 16 * width), nn.ReLU(inplace=True),
             nn.Linear(16 * width, channels * first[0] * first[1]), nn.Unflatten(1, (channels, *first)),
         )  # fmt: skip
-        self.residuals = nn.ModuleList(
-            Residual(size, channels, width, part) for size, part in zip(finer, parts[1:])
-        )
+        residuals = (Residual(size, channels, width, part) for size, part in zip(finer, parts[1:]))
+        self.residuals = nn.ModuleList(residuals)
 
     def forward(self, z: Tensor) -> Tensor:
         z, x = z[:, : self.latent_dim], z[:, self.latent_dim :]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gan_ref.config import POINT_NETWORKS
-from gan_ref.layers import Dropout, GaussianNoise, Maxout, MinibatchDiscrimination
+from gan_ref.layers import Dropout, GaussianNoise, Maxout
 from gan_ref.networks.dcgan import normalise_spectrally
-from gan_ref.networks.output import Output
+from gan_ref.networks.output import LinearScore
 
 PIECES = 5  # of maxout
 
@@ -71,7 +71,7 @@ class Generator(nn.Module):
         return self.out(self.layers(z))
 
 
-class Discriminator(nn.Module):
+class Discriminator(LinearScore):
     """point (N, dimensions) → Output: score (N,), features (N, width).
 
     Minibatch discrimination has 16 kernels here instead of the 100 for images. With 100, at batch 256, a step
@@ -93,13 +93,6 @@ class Discriminator(nn.Module):
         self.separate = not minibatch_discrimination  # each sample is judged by itself
         between = network if network in POINT_NETWORKS else "leaky"
         self.trunk = hidden(dimensions, width, layers, between, noise, dropout)
-        self.out_features = width
-        kernels = 16 if minibatch_discrimination else 0
-        self.similarity = MinibatchDiscrimination(width, kernels) if kernels else nn.Identity()
-        self.score = nn.Linear(width + kernels, 1)
+        self.score_features(width, kernels=16 * minibatch_discrimination)
         if norm == "spectral":
             normalise_spectrally(self)
-
-    def forward(self, x: Tensor) -> Output:
-        features = self.trunk(x)
-        return Output(self.score(self.similarity(features)).squeeze(1), features)

@@ -1,4 +1,4 @@
-"""What every discriminator returns."""
+"""What every discriminator returns, and how most make it of their features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref.errors import UserError
-from gan_ref.layers import Maxout, VirtualBatchNorm2d
+from gan_ref.layers import Maxout, MinibatchDiscrimination, VirtualBatchNorm2d, flatten
 
 
 class Output(NamedTuple):
@@ -26,9 +26,8 @@ class Output(NamedTuple):
 
     def rows(self, which: slice) -> Output:
         """The Output of some of the samples."""
-        return Output(
-            self.scores[which], self.features[which], None if self.logits is None else self.logits[which]
-        )
+        logits = None if self.logits is None else self.logits[which]
+        return Output(self.scores[which], self.features[which], logits)
 
 
 def join(outputs: Sequence[Output]) -> Output:
@@ -36,6 +35,24 @@ def join(outputs: Sequence[Output]) -> Output:
     if len(outputs) == 1:
         return outputs[0]
     return Output(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*outputs)))  # type: ignore
+
+
+class LinearScore(nn.Module):
+    """D whose score is a linear function of its trunk's features, and with minibatch discrimination also of
+    how similar the other samples of the batch are: (N, …) → Output.
+    """
+
+    trunk: nn.Module
+
+    def score_features(self, features: int, kernels: int = 0, kernel_dim: int = 5) -> None:
+        """Add the layers after the trunk, with ``kernels`` similarities of each sample."""
+        self.out_features = features
+        self.similarity = MinibatchDiscrimination(features, kernels, kernel_dim) if kernels else nn.Identity()
+        self.score = nn.Linear(features + kernels, 1)
+
+    def forward(self, x: Tensor) -> Output:
+        features = flatten(self.trunk(x))  # (N, F)
+        return Output(self.score(self.similarity(features)).squeeze(1), features)
 
 
 def choose_features(discriminator: nn.Module, layers: Sequence[str]) -> None:

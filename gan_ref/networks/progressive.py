@@ -138,6 +138,5 @@ class Discriminator(nn.Module):
 
 def growing(networks: Iterable[nn.Module]) -> list[Generator | Discriminator]:
     """What of these networks has a level: they themselves, what they wrap, or nothing."""
-    return [
-        part for whole in networks for part in whole.modules() if isinstance(part, (Generator, Discriminator))
-    ]
+    parts = (part for whole in networks for part in whole.modules())
+    return [part for part in parts if isinstance(part, (Generator, Discriminator))]

@@ -50,9 +50,7 @@ def draw_weights(network: nn.Module, how: str, scale: float = 1.0) -> None:
 
 
 def fans(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> tuple[float, float]:
-    """(fan-in, fan-out), away from the borders. (torch's own takes a transposed convolution for its mirror
-    image.)
-    """
+    """(fan-in, fan-out), away from the borders. (torch's own mirrors a transposed convolution.)"""
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
     before, after, area = layer.in_channels, layer.out_channels, math.prod(layer.kernel_size)

@@ -1,6 +1,4 @@
-"""The film of a run: what its z become while it trains. Of images from the sample pages, in the plane from
-pictures that are drawn for it.
-"""
+"""The film of a run, of its sample pages or, in the plane, of pictures drawn for it: what its z become."""
 
 from __future__ import annotations
 
@@ -43,11 +41,9 @@ class Film:
         write_moment(self.folder / "moments" / f"{number:06}.npz", moment)
         pages.write_png(self.folder / "frames" / f"{number:06}.png", picture)
 
-    def develop(self, fps: float = 20.0) -> None:
-        wanted = [
-            (number, path) for number, path in numbered_pages(self.folder / "frames") if self.wants(number)
-        ]
-        write_film(self.folder / "training.gif", wanted, fps, captions=False)
+    def develop(self) -> None:
+        wanted = [page for page in numbered_pages(self.folder / "frames") if self.wants(page[0])]
+        write_film(self.folder / "training.gif", wanted, fps=20, captions=False)
 
 
 def pages_of(folder: Path, most: int = 240) -> tuple[Pages, bool]:

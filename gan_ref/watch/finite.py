@@ -18,9 +18,7 @@ class FiniteGuard:
 
     def __init__(self, game: Game, folder: Path, device: torch.device, every: int):
         self.game, self.folder, self.device, self.every = game, folder, device, every
-        self.bad = torch.zeros(
-            (), dtype=torch.int64, device=device
-        )  # the first round with a bad loss; 0: none
+        self.bad = torch.zeros((), dtype=torch.int64, device=device)  # the first bad round; 0: none
 
     def look(self, d_loss: Tensor, g_loss: Tensor) -> None:
         """After each round. Raises UserError as said above."""

@@ -22,9 +22,7 @@ DRAWN_EVERY = 20.0  # seconds between two drawings of the curves, each of which 
 
 
 class Progress:
-    """Logs rounds to metrics.jsonl and to the terminal, where a sample is called a ``unit``. A context
-    manager.
-    """
+    """Within it, rounds are logged to metrics.jsonl and the terminal, where a sample is called a ``unit``."""
 
     def __init__(
         self,

@@ -86,9 +86,8 @@ class Signs:
         if not (self.beliefs or self.margins) or not self._mean(name) > NORM:
             return ""
         what = f"the gradient of {norms[name]}'s {name.rpartition('_')[2]} layer has had a norm of"
-        return (
-            f"{what} {self._mean(name):.0f}, over {NORM:.0f}; try half of --lr-d and --lr-g, or {self._try()}"
-        )
+        norm = f"{self._mean(name):.0f}, over {NORM:.0f}"
+        return f"{what} {norm}; try half of --lr-d and --lr-g, or {self._try()}"
 
     def _try(self) -> str:
         """What holds D back and the run does not have yet."""
@@ -118,9 +117,7 @@ class Signs:
         self.starved = True
         cure = "end what else runs there"
         if self.config.device == "cpu" and self.config.threads > 1:
-            cure = (
-                "two programs on all cores slow each other: stop this run, and --resume it with --threads 1"
-            )
+            cure = "two programs on all cores slow each other: stop, and --resume with --threads 1"
         return (
             f"the machine starves this run: {rate:.0f} samples a second for {self.slow:.0f} s, "
             f"{self.best:.0f} at its best; {cure}"

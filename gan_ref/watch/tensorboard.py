@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,22 @@ from gan_ref.errors import UserError
 
 
 class Board:
-    """Event files of one run. A resumed run goes on in the same log: what lies after its checkpoint, the
-    round ``start``, is hidden.
-    """
+    """Event files of one run. A resumed run goes on in them; what they have after its ``start`` is hidden."""
 
-    def __init__(self, folder: Path, start: int, settings: dict[str, Any]):
+    writer: Any
+
+    def __init__(self, settings: dict[str, Any]):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UserError("--tensorboard needs a package: pip install 'gan-ref[tensorboard]'") from None
-        self.begin = lambda: SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+        self.open = SummaryWriter
         self.settings = {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in settings.items()}
         self.last: dict[str, float] = {}
 
-    @cached_property
-    def writer(self) -> Any:
-        return self.begin()
+    def begin(self, folder: Path, start: int) -> None:
+        """Open the files, once the run has its folder to itself."""
+        self.writer = self.open(str(folder / "tensorboard"), purge_step=start + 1)
 
     def log(self, row: dict[str, float], scores: tuple[np.ndarray, np.ndarray]) -> None:
         """A line of metrics.jsonl as scalars, and D's scores of reals and of fakes as histograms."""
@@ -49,4 +48,4 @@ class Board:
             last, step = dict(self.last), int(self.last["step"])
             del last["step"]
             self.writer.add_hparams(self.settings, last, run_name=".", global_step=step)
-            self.writer.close()
+        self.writer.close()
