@@ -28,15 +28,9 @@ if TYPE_CHECKING:
     from gan_ref.config import Config as Config
     from gan_ref.data import open_dataset as open_dataset
     from gan_ref.errors import UserError as UserError
-    from gan_ref.layers import (
-        MinibatchDiscrimination as MinibatchDiscrimination,
-    )
-    from gan_ref.layers import (
-        VirtualBatchNorm2d as VirtualBatchNorm2d,
-    )
-    from gan_ref.layers import (
-        set_reference as set_reference,
-    )
+    from gan_ref.layers import MinibatchDiscrimination as MinibatchDiscrimination
+    from gan_ref.layers import VirtualBatchNorm2d as VirtualBatchNorm2d
+    from gan_ref.layers import set_reference as set_reference
     from gan_ref.loop import train as train
     from gan_ref.recipes import RECIPES as RECIPES
     from gan_ref.run import choose_settings as choose_settings

@@ -184,7 +184,10 @@ class Run:
         """
         parts = self._parts()
         for name in ("generator", "discriminator", "average"):
-            mine, theirs = (tensor_shapes(state) for state in (parts[name].state_dict(), other[name]))
+            mine, theirs = (
+                {key: getattr(value, "shape", None) for key, value in state.items()}
+                for state in (parts[name].state_dict(), other[name])
+            )
             if mine != theirs:
                 changed = [n for n in OF_NETWORKS if getattr(self.config, n) != getattr(other["config"], n)]
                 flags = ", ".join(f"{flag(n)} (there {getattr(other['config'], n)})" for n in changed)
@@ -193,10 +196,6 @@ class Run:
             checkpoint.restore(parts[name], other[name], name)
         for penalty in self.game.penalties:
             penalty.prepare(self.game)  # as it may remember where the players began
-
-
-def tensor_shapes(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: getattr(value, "shape", None) for name, value in state.items()}
 
 
 def open_batches(config: Config, dataset: Dataset) -> Batches | PartlyLabelled:

@@ -10,7 +10,6 @@ a row with the reason. A run that failed for another cause, such as a full disk,
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import subprocess
@@ -110,11 +109,9 @@ class Trial:
     @property
     def rows(self) -> list[Row]:
         """metrics.jsonl so far, without a last line that a kill cut off."""
-        rows = []
-        with contextlib.suppress(OSError, ValueError):
-            for line in (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-                rows.append(json.loads(line))
-        return rows
+        from gan_ref.watch.progress import whole_rows  # torch loads here
+
+        return whole_rows(self.folder / "metrics.jsonl")
 
     @property
     def config(self) -> Row:

@@ -40,11 +40,8 @@ def report(plays: Sequence[Play], η: float, seed: int) -> dict:
          "distance": [float(f"{d:.6g}") if np.isfinite(d) else None for d in each.distance[times]]}
         for each in plays
     ]  # fmt: skip
-    left_out = [
-        {"game": game.name, "dynamics": name, "why": why}
-        for game in GAMES
-        for name, why in game.blank.items()
-    ]
+    blanks = [(game.name, name, why) for game in GAMES for name, why in game.blank.items()]
+    left_out = [dict(zip(("game", "dynamics", "why"), blank)) for blank in blanks]
     settings = {"steps": steps, "lr": η, "seed": seed}
     return {**settings, "at": times.tolist(), "plays": rows, "left_out": left_out}
 

@@ -11,7 +11,7 @@ from gan_ref.config import Config
 from gan_ref.data import short_name
 from gan_ref.errors import UserError
 from gan_ref.files import write_atomically
-from gan_ref.watch.progress import parse_row
+from gan_ref.watch.progress import whole_rows
 
 CARD = """---
 library_name: gan_ref
@@ -89,13 +89,14 @@ def write_folder(run: str, folder: Path) -> str:
     if classes:
         z += f", and after it {count} numbers, one-hot: the class"
         example = f"torch.cat([{example}, torch.eye({count})[:1].expand(4, -1)], dim=1)"
+    logged = whole_rows(generator.path.parent / "metrics.jsonl")
     card = CARD.format(
         name=f"{settings['recipe'] or 'a GAN'} on {data}", version=__version__, data=data,
         recipe=settings["recipe"], step=generator.step, batch=settings["batch_size"],
         seed=settings["seed"], z=z, example=example,
         x=f"(N, {', '.join(map(str, shape))})",
         settings=rows({k: v for k, v in settings.items() if v != Config.__dataclass_fields__[k].default}),
-        metrics=rows(last_metrics(generator.path.parent) or {"none": "were logged beside this checkpoint"}),
+        metrics=rows(logged[-1] if logged else {"none": "were logged beside this checkpoint"}),
     )  # fmt: skip
     for name, text in (("config.json", json.dumps(held, indent=1) + "\n"), ("README.md", card)):
         with write_atomically(folder / name) as part:
@@ -107,12 +108,3 @@ def write_folder(run: str, folder: Path) -> str:
 def rows(values: dict) -> str:
     shown = {k: f"{v:.4g}" if isinstance(v, float) else str(v).replace("|", "\\|") for k, v in values.items()}
     return "\n".join(f"| {name} | {value} |" for name, value in shown.items())
-
-
-def last_metrics(folder: Path) -> dict[str, float]:
-    """The last whole line of metrics.jsonl; {} without."""
-    try:
-        lines = (folder / "metrics.jsonl").read_bytes().splitlines()
-    except OSError:
-        return {}
-    return next((row for line in reversed(lines) if (row := parse_row(line))), {})

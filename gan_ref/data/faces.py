@@ -466,7 +466,12 @@ def _portrait(label: dict[str, np.ndarray], r: dict[str, np.ndarray], size: tupl
     _glasses(canvas, label["glasses"], r, place, width, behind=True)
     _features(canvas, label["expression"], r, place, hair_dark, skin, shadow, lips)
     _glasses(canvas, label["glasses"], r, place, width, behind=False)
-    return _finish(canvas.image, fine)
+    image = canvas.image
+    if fine == 2:
+        image = (image[0::2] + image[1::2]) * np.float32(0.5)
+        image = (image[:, 0::2] + image[:, 1::2]) * np.float32(0.5)
+    image += np.float32(0.5)
+    return image.astype(np.uint8).transpose(3, 0, 1, 2)
 
 
 def _head(y, width, head_y, jaw):
@@ -585,12 +590,3 @@ def _hat(canvas, label, r, axis, lean, side, head_x, head_y, width, below) -> No
     paint(under.fade(drawn * (brim > 0.2)), dark)
     over = canvas.band(x + shift * side, bottom, brim, -droop, -0.4 * droop, 0.03, lean)
     paint(over.fade(drawn * (brim > 0.2)), colour)
-
-
-def _finish(image, fine):
-    """Round (fine·H, fine·W, 3, N) to uint8 (N, H, W, 3)."""
-    if fine == 2:
-        image = (image[0::2] + image[1::2]) * np.float32(0.5)
-        image = (image[:, 0::2] + image[:, 1::2]) * np.float32(0.5)
-    image += np.float32(0.5)
-    return image.astype(np.uint8).transpose(3, 0, 1, 2)

@@ -92,7 +92,8 @@ def stream_dataset(
     path: Path, options: Options, shards: list[Path] | None = None, known: Mapping[str, int] = {}
 ) -> Dataset:
     """The images in ``shards`` (None: what ``path`` says), all archives or all parquet, through the cache.
-    ``known`` has the labels of an archive's pictures, by their names without an ending, if it has none.
+
+    ``known`` has the labels of an archive's pictures by their names without an ending, if it has none itself.
     """
     shards = shards or expand(path)
     parquet = [shard for shard in shards if shard.name.lower().endswith(".parquet")]
@@ -208,9 +209,7 @@ def tar_pictures(paths: list[Path]) -> Iterator[File]:
 
 
 def survey_tars(paths: list[Path], known: Mapping[str, int] = {}) -> Survey:
-    """Labels are ``known``, or in .cls or .json files called as their picture (webdataset), or else the
-    folders' names.
-    """
+    """Labels are ``known``, or in .cls or .json files called as their picture, or else the folders' names."""
 
     def is_label(name: str, member: Any) -> bool:
         return member.isreg() and name.endswith((".cls", ".json")) and member.size <= 1 << 20

@@ -61,9 +61,10 @@ def mixture_coverage(
     nearest, close = d2.argmin(1), d2.min(1) <= (np.inf if sigma is None else (3 * sigma) ** 2)
     counts = np.bincount(nearest[close], minlength=total)
     all_counts = np.bincount(nearest, minlength=total)
+    real = np.ones(total) if reference is None else np.bincount(reference, minlength=total)
     found, even = int((counts > 0).sum()), float(entropy(_normalise(all_counts)))
-    kl = reverse_kl(all_counts, np.ones(total) if reference is None else np.bincount(reference))
-    return Coverage(found, total, kl, even, counts, None if sigma is None else float(close.sum() / samples))
+    quality = None if sigma is None else float(close.sum() / samples)
+    return Coverage(found, total, reverse_kl(all_counts, real), even, counts, quality)
 
 
 def reverse_kl(counts: np.ndarray, reference: np.ndarray) -> float:

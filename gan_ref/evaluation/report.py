@@ -77,11 +77,8 @@ def nearest(metrics: SampleMetrics, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def table(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Rows of (metric, samples, real, which way is better), as text."""
     ours, real = report["metrics"]["samples"], report["metrics"]["real"]
-    rows = [
-        (label, _number(ours, name), _number(real, name), better)
-        for name, (label, better) in NAMES.items()
-        if name in ours
-    ]
+    known = {name: words for name, words in NAMES.items() if name in ours}
+    rows = [(label, _number(ours, k), _number(real, k), better) for k, (label, better) in known.items()]
     if "support" in report:
         sizes, near = report["support"], report["nearest_training_image"]
         rows.append(("support, birthday", _size(sizes["samples"]), _size(sizes["real"]), "higher"))
@@ -173,10 +170,10 @@ def _table(axes: Axes, report: dict[str, Any]) -> None:
     cells.set_fontsize(8.5)
     for cell in cells.get_celld().values():
         cell.set_linewidth(0.3)
-    collapsed, source = report["collapsed"], report["features"]["from"]
-    _caption(
-        axes, 0.11, f"collapsed: {collapsed}" if collapsed else source, "#b00020" if collapsed else "#555555"
-    )
+    if collapsed := report["collapsed"]:
+        _caption(axes, 0.11, f"collapsed: {collapsed}", "#b00020")
+    else:
+        _caption(axes, 0.11, report["features"]["from"], "#555555")
 
 
 def _caption(axes: Axes, y: float, words: str, colour: str) -> None:

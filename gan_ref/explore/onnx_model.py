@@ -33,12 +33,11 @@ def to_onnx(generator: FinishedGenerator) -> bytes:
     z = torch.zeros(2, generator.config.latent_dim + len(generator.classes))
     batch = torch.export.Dim("batch")
     options: dict[str, Any] = {"input_names": ["z"], "output_names": ["x"], "verbose": False}
+    options |= {"dynamic_shapes": ({0: batch},), "external_data": False}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it tells of torchvision, which it lacks
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they speak of torch's own code
-        program = torch.onnx.export(
-            module, (z,), dynamo=True, dynamic_shapes=({0: batch},), external_data=False, **options
-        )
+        program = torch.onnx.export(module, (z,), dynamo=True, **options)
     assert program is not None
     return program.model_proto.SerializeToString()
 

@@ -56,9 +56,7 @@ def first_layer(module: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
 
     A layer is a module with a weight of two dimensions or more. Where there is no second, take G's output.
     """
-    seen: list[
-        tuple[Tensor, Tensor]
-    ] = []  # of each layer in the order of its call: what went in and came out
+    seen: list[tuple[Tensor, Tensor]] = []  # what went into each layer and came out, in the order of calls
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         seen.append((inputs[0].clone(), output.clone()))  # an activation may write over them

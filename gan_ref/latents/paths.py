@@ -45,7 +45,8 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """
     e1, e2, angle = _plane(a, b)
     norm = torch.lerp(a.norm(dim=-1), b.norm(dim=-1), t)
-    return norm[..., None] * _turn(e1, e2, angle * t)
+    turned = (angle * t).cos()[..., None] * e1 + (angle * t).sin()[..., None] * e2
+    return norm[..., None] * turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +135,6 @@ def sweep(bases: Tensor, directions: Tensor, low: float, high: float) -> Tensor:
     rest = bases - (bases @ directions.T).T[..., None] * directions[:, None]  # (R, C, Z)
     ends = [rest + end * directions[:, None] for end in (low, high)]
     return torch.stack(ends, dim=2).flatten(0, 1)
-
-
-def _turn(e1: Tensor, e2: Tensor, angle: Tensor) -> Tensor:
-    return angle.cos()[..., None] * e1 + angle.sin()[..., None] * e2
 
 
 def _plane(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:

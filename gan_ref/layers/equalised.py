@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,8 +25,8 @@ class Equalised(nn.Module):
         """c."""
         return self.gain / math.sqrt(self.weight[0].numel())
 
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        nn.init.normal_(self.weight, generator=generator)
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -46,9 +45,7 @@ class EqualisedLinear(Equalised, nn.Linear):
 class EqualisedConv2d(Equalised, nn.Conv2d):
     """(N, in_channels, H, W) → (N, out_channels, H, W): zeros around keep the size, for an odd kernel."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2)
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, gain: float = math.sqrt(2)):
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         self.gain = gain
 

@@ -9,8 +9,7 @@ from gan_ref import distributed, ops
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Append to each sample's features how much the sample resembles the others of its batch: (N, A) → (N, A
-    + B).
+    """Append to each sample's features how much it resembles the others of its batch: (N, A) → (N, A + B).
 
         M_i = f_i T,   o_ib = Σ_{j≠i} exp(−‖M_ib − M_jb‖₁),   out_i = [f_i, o_i]
 
@@ -28,12 +27,8 @@ class MinibatchDiscrimination(nn.Module):
         self.in_features, self.num_kernels, self.kernel_dim = in_features, num_kernels, kernel_dim
         self.out_features = in_features + num_kernels
         self.theta = nn.Parameter(torch.empty(in_features, num_kernels * kernel_dim))
-        self.log_scale = nn.Parameter(torch.empty(num_kernels * kernel_dim))
-        self.reset_parameters()
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        nn.init.normal_(self.theta, 0.0, 0.05, generator=generator)
-        nn.init.zeros_(self.log_scale)
+        nn.init.normal_(self.theta, 0.0, 0.05)
+        self.log_scale = nn.Parameter(torch.zeros(num_kernels * kernel_dim))
 
     def forward(self, features: Tensor) -> Tensor:
         kernels = self.theta * (self.log_scale.exp() / self.theta.norm(dim=0))  # T (A, B·C)

@@ -43,9 +43,7 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         matrix = self._matrix(weight)
-        with torch.autocast(
-            weight.device.type, enabled=False
-        ):  # σ in float32, also where convolutions are not
+        with torch.autocast(weight.device.type, enabled=False):  # σ is float32, even if convolutions are not
             if self.training:
                 with torch.no_grad():
                     self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))

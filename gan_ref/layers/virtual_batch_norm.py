@@ -19,8 +19,7 @@ MISSING = (
 
 
 class VirtualBatchNorm2d(nn.Module):
-    """Normalise each example with the statistics of a fixed reference batch, not of its own: (N, C, H, W) →
-    same.
+    """Normalise each example of (N, C, H, W) with the statistics of a fixed reference batch, not of its own.
 
     The equations are in gan_ref/ops/norm.py. ``negative_slope`` is that of a leaky ReLU fused behind the
     norm: 1 is none and 0 is ReLU.
@@ -43,20 +42,15 @@ class VirtualBatchNorm2d(nn.Module):
         self.register_buffer("reference_var", torch.ones(num_features))
         self.reference_size = 0  # examples behind the two buffers; 0: they mean nothing
         self.recording = False
-        self._live: tuple[Tensor, Tensor, int] | None = (
-            None  # in training: mean, variance and size, with gradients
-        )
-        self._seal: tuple[Tensor, int, bool] | None = (
-            None  # the weight that the statistics belong to, as it was
-        )
+        self._live: tuple[Tensor, Tensor, int] | None = None  # in training: mean, variance, size, with graph
+        self._seal: tuple[Tensor, int, bool] | None = None  # the weight that they belong to, as it was
 
     def forward(self, x: Tensor) -> Tensor:
         if self.recording:
             return self._record(x)
         mean, var, size = self._statistics()
-        return ops.virtual_batch_norm(
-            x, mean, var, self.weight, self.bias, size, eps=self.eps, negative_slope=self.negative_slope
-        )
+        numbers = size, self.eps, self.negative_slope
+        return ops.virtual_batch_norm(x, mean, var, self.weight, self.bias, *numbers)
 
     def _record(self, x: Tensor) -> Tensor:
         """In the reference pass the batch is normalised by its own statistics, as in plain batch norm."""
@@ -121,8 +115,7 @@ def set_reference(network: nn.Module, reference_batch: Tensor, *args: Any) -> No
 
 @contextlib.contextmanager
 def reference_pass(network: nn.Module) -> Iterator[None]:
-    """Within it, a forward of the network is the reference pass; for callers that set_reference does not
-    serve.
+    """Within it, a forward of the network is the reference pass, where set_reference does not serve.
 
         with reference_pass(network):
             functional_call(network, parameters, (reference_batch,))

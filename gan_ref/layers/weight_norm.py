@@ -24,20 +24,14 @@ class WeightNorm(nn.Module):
     def __init__(self, weight_shape: tuple[int, ...], train_scale: bool) -> None:
         super().__init__()
         self.v = nn.Parameter(torch.empty(weight_shape))
-        self.bias = nn.Parameter(torch.empty(weight_shape[0]))
+        nn.init.normal_(self.v, 0.0, 0.05)
+        self.bias = nn.Parameter(torch.zeros(weight_shape[0]))
         scale = torch.ones(weight_shape[0])
         if train_scale:
             self.scale = nn.Parameter(scale)
         else:
             self.register_buffer("scale", scale)
         self.initialising = False
-        self.reset_parameters()
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        nn.init.normal_(self.v, 0.0, 0.05, generator=generator)
-        nn.init.zeros_(self.bias)
-        with torch.no_grad():
-            self.scale.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.initialising:
@@ -91,8 +85,7 @@ class WeightNormConv2d(WeightNorm):
 def data_dependent_init(network: nn.Module) -> Iterator[None]:
     """``with data_dependent_init(network): network(batch)`` sets g and b of its weight-normalised layers.
 
-    The layers are set one after another, so that the outputs of each on this batch have mean 0 and variance
-    1.
+    They are set one after another, so that each one's outputs on this batch have mean 0 and variance 1.
     """
     layers = [module for module in network.modules() if isinstance(module, WeightNorm)]
     for layer in layers:

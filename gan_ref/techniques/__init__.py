@@ -22,11 +22,8 @@ KINDS = "objectives penalties balance updates noise augmentation schedules growt
 def choices(kind: str) -> dict[str, type[nn.Module]]:
     """The techniques of one kind, by class name: every nn.Module that its file defines."""
     module = importlib.import_module(f"gan_ref.techniques.{kind}")
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__
-    }
+    own = {name: of for name, of in vars(module).items() if getattr(of, "__module__", "") == module.__name__}
+    return {name: of for name, of in own.items() if inspect.isclass(of) and issubclass(of, nn.Module)}
 
 
 def build(kind: str, spec: str) -> Any:
@@ -62,9 +59,7 @@ def build(kind: str, spec: str) -> Any:
             raise UserError(f"{name}: {word}={value!r} is not of the kind of its default, {defaults[word]!r}")
         if word.endswith("steps") and value > 10_000:
             raise UserError(f"{name}: {word} must be at most 10000, since each round plays them all")
-        if (
-            not isinstance(value, str) and not abs(value) < 1e18
-        ):  # infinity and NaN are written as literals too: 1e999 − 1e999
+        if not isinstance(value, str) and not abs(value) < 1e18:  # infinity and NaN too: 1e999 − 1e999
             raise UserError(f"{name}: {word} must be an ordinary number")
     try:
         return known[name](**arguments)

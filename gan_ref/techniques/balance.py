@@ -32,8 +32,7 @@ class Fixed(nn.Module, Balance):
 
 
 class CriticWarmUp(Fixed):
-    """k_D = 5, but 100 in the first 25 rounds and in every 500th (Arjovsky et al. 2017, in the authors'
-    code).
+    """k_D = 5, but 100 in the first 25 rounds and in every 500th (Arjovsky et al. 2017, the authors' code).
 
     The many steps bring the critic near its optimum, before G's first steps and now and then after them.
     """
@@ -50,12 +49,9 @@ class CriticWarmUp(Fixed):
 
 
 def errors(d: Turn) -> tuple[float, float]:
-    """D's cross entropies on reals and on fakes: −E log σ(s(x)) and −E log(1 − σ(s(G(z)))). A guess has log
-    2.
-    """
+    """D's cross entropies, −E log σ(s(x)) on reals and −E log(1 − σ(s(G(z)))) on fakes; a guess has log 2."""
     on_reals, on_fakes = F.softplus(-d.real_scores), F.softplus(d.fake_output.scores)
-    # The mean is identical on every rank, so all take the same branch. tolist is one transfer from the
-    # device.
+    # The mean is identical on every rank, so all take the same branch. tolist is one transfer.
     real, fake = distributed.mean(torch.stack([on_reals.mean(), on_fakes.mean()])).tolist()
     return real, fake
 

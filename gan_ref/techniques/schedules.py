@@ -123,10 +123,6 @@ class Scheduled:
         else:
             holder[key] = self.own * factor
 
-    def set_back(self) -> None:
-        holder, key = self.place
-        holder[key] = self.own
-
 
 class Schedules:
     """The schedules of a run of ``steps`` rounds. A KeyError if ``known`` lacks the setting of one."""
@@ -146,7 +142,8 @@ class Schedules:
 
     def end_round(self) -> None:
         for setting in self.scheduled:
-            setting.set_back()
+            holder, key = setting.place
+            holder[key] = setting.own
 
     def use_tensors(self, device: torch.device) -> None:
         """Keep the scheduled numbers in tensors, which a recorded round reads anew at each replay."""

@@ -21,9 +21,7 @@ class Alternating(nn.Module, UpdateRule):
     """D's steps, then G's against the new D (Goodfellow et al. 2014, Algorithm 1)."""
 
     def batches(self, game: Game) -> int:
-        """One for each step of D; G's first step reuses the last of them, and each further step takes one
-        more.
-        """
+        """One for each step of D; G's first step reuses the last, and each further step takes one more."""
         d_steps, g_steps = game.balance.steps(game.round)
         return d_steps + g_steps - 1
 
@@ -135,9 +133,8 @@ class Consensus(nn.Module, UpdateRule):
             *torch.autograd.grad(g.loss, game.g.parameters, create_graph=True, materialize_grads=True),
         ])  # fmt: skip
         # A weight may be absent from v altogether, as the bias of a linear critic is.
-        towards = distributed.means(
-            torch.autograd.grad(0.5 * squared_norm(v), weights, materialize_grads=True)
-        )
+        towards = torch.autograd.grad(0.5 * squared_norm(v), weights, materialize_grads=True)
+        towards = distributed.means(towards)
         for weight, gradient, correction in zip(weights, v, towards):
             weight.grad = gradient.detach() + self.weight * correction
         for player, turn, moves in zip((game.d, game.g), (d, g), game.balance.who_moves(d)):

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +102,21 @@ def read_rows(path: Path, step: int) -> list[dict[str, Any]]:
     Later rows belong to a run that died past its checkpoint. They go, and so does everything from the first
     damaged line on. The file is rewritten only if something had to go.
     """
-    if not path.exists():
-        return []
-    lines, rows = path.read_bytes().splitlines(keepends=True), []
-    for line in lines:
-        row = parse_row(line)
-        if row is None or row["step"] > step:
-            break
-        rows.append(row)
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    rows = list(takewhile(lambda row: row["step"] <= step, whole_rows(path)))
     if len(rows) < len(lines):
         with write_atomically(path) as part:
             part.write_bytes(b"".join(lines[: len(rows)]))
     return rows
+
+
+def whole_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl before the first that is cut off or damaged; [] without the file."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    return [row for row in takewhile(lambda row: row is not None, map(parse_row, lines)) if row]
 
 
 def parse_row(line: bytes | str) -> dict[str, Any] | None:

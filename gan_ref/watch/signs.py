@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
+
 from gan_ref.config import Config
 from gan_ref.techniques.game import Objective
 from gan_ref.techniques.objectives import FeatureMatching, Hinge
@@ -82,7 +84,7 @@ class Signs:
 
     def _too_steep(self) -> str:
         norms = {f"{p}_norm_{end}": p.upper() for p in "dg" for end in ("first", "last")}
-        name = max(norms, key=lambda name: _or_zero(self._mean(name)))
+        name = max(norms, key=lambda name: np.nan_to_num(self._mean(name)))
         if not (self.beliefs or self.margins) or not self._mean(name) > NORM:
             return ""
         what = f"the gradient of {norms[name]}'s {name.rpartition('_')[2]} layer has had a norm of"
@@ -117,12 +119,9 @@ class Signs:
         self.starved = True
         cure = "end what else runs there"
         if self.config.device == "cpu" and self.config.threads > 1:
-            cure = "two programs on all cores slow each other: stop, and --resume with --threads 1"
+            cure = "stop this run, and --resume it with --threads 1"
+            cure = f"two programs on all cores slow each other: {cure}"
         return (
             f"the machine starves this run: {rate:.0f} samples a second for {self.slow:.0f} s, "
             f"{self.best:.0f} at its best; {cure}"
         )
-
-
-def _or_zero(value: float) -> float:
-    return value if value == value else 0.0
