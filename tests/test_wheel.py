@@ -47,7 +47,8 @@ def test_the_source_distribution_has_all_that_a_build_needs(built):
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "csrc").rglob("*.c*")}
-    needed |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "gan_ref").rglob("*.py")}
+    for folder in ("gan_ref", "tests", "benchmarks"):
+        needed |= {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py")}
     assert needed | {"pyproject.toml", "setup.py", "LICENSE", "README.md", "gan_ref/demo.pt"} <= names
 
 

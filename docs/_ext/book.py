@@ -16,8 +16,6 @@ from typing import Any
 
 import technique_pages
 from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -56,6 +54,11 @@ def number(data: Any, cell: str) -> str:
     return text(mean(values)) + (f" ({text(min(values))} to {text(max(values))})" if len(values) > 1 else "")
 
 
+def nested(directive: SphinxDirective, lines: list[str]) -> list[nodes.Node]:
+    """What these lines of Markdown are."""
+    return directive.parse_text_to_nodes("\n".join(lines))
+
+
 class Results(SphinxDirective):
     """A table of numbers of benchmarks/results/: head, then rows of a label and paths, cells between bars."""
 
@@ -74,9 +77,7 @@ class Results(SphinxDirective):
         source = f"From `benchmarks/results/{self.arguments[0]}`"
         source += f": `{data['command']}`" if "command" in data else ""
         text = [*(f"| {' | '.join(line)} |" for line in lines), "", source + "."]
-        block = nodes.container(classes=["results"])
-        self.state.nested_parse(StringList(text, self.arguments[0]), self.content_offset, block)
-        return [block]
+        return nested(self, text)
 
 
 class Embed(SphinxDirective):
@@ -103,90 +104,51 @@ class Embed(SphinxDirective):
                 environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
                 done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
                 said = done.stderr.strip() if done.returncode else ""
-        text = "\n".join(["```sh", *self.content, "```"])
+        text = ["```sh", *self.content, "```"]
         if (folder / "page.html").is_file():
             target = Path(self.env.app.outdir, "embedded", f"{name}.html")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(folder / "page.html", target)
-            style = "width: 100%; height: 44rem; border: 0"
-            frame = (
-                f'<iframe src="embedded/{name}.html" title="{name}" loading="lazy" style="{style}"></iframe>'
-            )
-            link = f'<p><a href="embedded/{name}.html">The page by itself</a>. It is what this writes:</p>'
-            block: list[nodes.Node] = [nodes.raw("", frame + link, format="html")]
+            shown = f'<iframe src="embedded/{name}.html" title="{name}" loading="lazy" '
+            shown += 'style="width: 100%; height: 44rem; border: 0"></iframe>'
+            shown += f'<p><a href="embedded/{name}.html">The page by itself</a>. It is what this writes:</p>'
         else:
             logging.getLogger(__name__).info("%s is left out: %s", name, said)
-            block = []
-            text = f"![{name}, which could not be made here]({picture})\n\n{text}"
-        rest = nodes.container()
-        self.state.nested_parse(StringList(text.splitlines(), name), self.content_offset, rest)
-        return [*block, rest]
+            shown = f"![{name}, which could not be made here]({picture})"
+        return nested(self, [shown, "", *text])
 
 
-class PaperLinks(SphinxTransform):
-    """Makes every "Author et al. 2016" a link to the paper of that name in docs/papers.md."""
-
-    default_priority = 500
-    papers = dict(
-        re.findall(r"^- \[(.+?)\]\((.+?)\)", (DOCS / "papers.md").read_text(encoding="utf-8"), re.M)
-    )
-
-    @staticmethod
-    def pattern(label: str) -> str:
-        name, _, year = label.rpartition(" ")
-        name = re.escape(name).replace(r"\ ", r"\s")  # a line may end there
-        name = name.replace(r"\set\sal\.", r"(?:\set\sal\.|(?:,\s\w+)+\s&\s\w+)")  # or all the names
-        return rf"{name},?\s\(?{year}(?!\d)"
-
-    def apply(self) -> None:
-        labels = {re.compile(self.pattern(label)): label for label in self.papers}
-        for block in self.document.findall(nodes.TextElement):
-            if isinstance(block, (nodes.reference, nodes.literal, nodes.FixedTextElement, nodes.title)):
-                continue
-            children: list[nodes.Node] = []
-            for child in block.children:  # the lines of a paragraph are apart: join them
-                joins = type(child) is nodes.Text and children and type(children[-1]) is nodes.Text
-                children[-1:] = [nodes.Text(children[-1] + child)] if joins else [*children[-1:], child]
-            block.children = []
-            for child in children:
-                block += self.linked(str(child), labels) if type(child) is nodes.Text else [child]
-
-    def linked(self, text: str, labels: dict[re.Pattern[str], str]) -> list[nodes.Node]:
-        found = sorted((m.start(), m.end(), label) for p, label in labels.items() for m in p.finditer(text))
-        parts: list[nodes.Node] = []
-        end = 0
-        for start, stop, label in found:
-            if start >= end:
-                address = self.papers[label]
-                name = text[start:stop]
-                parts += [nodes.Text(text[end:start]), nodes.reference("", name, refuri=address)]
-                end = stop
-        return [*parts, nodes.Text(text[end:])]
+def pattern(label: str) -> str:
+    """What a text calls the paper "Author et al. 2016": also by all authors, (2016), or over a line's end."""
+    name, _, year = label.rpartition(" ")
+    name = re.escape(name).replace(r"\ ", r"\s")
+    name = name.replace(r"\set\sal\.", r"(?:\set\sal\.|(?:,\s\w+)+\s&\s\w+)")
+    return rf"({name},?\s\(?{year}(?!\d))"
 
 
-class TechniqueLinks(SphinxTransform):
-    """Makes every `R1` a link to the page of that technique."""
-
-    default_priority = 500
-    pages = technique_pages.alone()
-
-    def apply(self) -> None:
-        up = "../" * self.env.docname.count("/")
-        for literal in list(self.document.findall(nodes.literal)):
-            place = self.pages.get(literal.astext())
-            if place and not isinstance(literal.parent, (nodes.reference, nodes.title)):
-                address = f"{up}generated/{place}.html"
-                literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address))
+NOT_PROSE = re.compile(r"(^ *```.*?^ *```|^#.*?$|\[[^]]*\]\([^)]*\)|`[^`]+`)", re.M | re.S)
+PAPERS = dict(re.findall(r"^- \[(.+?)\]\((.+?)\)", (DOCS / "papers.md").read_text(encoding="utf-8"), re.M))
+PAPER = re.compile("|".join(map(pattern, PAPERS)))
 
 
-def before(app: Any) -> None:
-    technique_pages.write(DOCS / "generated")
+def link(app: Any, docname: str, source: list[str]) -> None:
+    """Makes every "Author et al. 2016" a link to the paper, and every `R1` one to that technique's page."""
+    parts, up = NOT_PROSE.split(source[0]), "../" * docname.count("/")
+    for k, part in enumerate(parts):
+        if k % 2 == 0:
+            parts[k] = PAPER.sub(lambda m: f"[{m[0]}]({[*PAPERS.values()][m.lastindex - 1]})", part)
+        elif place := app.techniques.get(part.strip("`")) if part[0] == "`" else None:
+            parts[k] = f"[{part}]({up}generated/{place}.md)"
+    source[0] = "".join(parts)
+
+
+def begin(app: Any) -> None:
+    app.techniques = technique_pages.write(DOCS / "generated")
 
 
 def setup(app: Any) -> dict[str, Any]:
     app.add_directive("results", Results)
     app.add_directive("embed", Embed)
-    app.add_transform(PaperLinks)
-    app.add_transform(TechniqueLinks)
-    app.connect("builder-inited", before)
+    app.connect("builder-inited", begin)
+    app.connect("source-read", link)
     return {"parallel_read_safe": True}

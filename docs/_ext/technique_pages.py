@@ -133,8 +133,8 @@ def alone() -> dict[str, str]:
     return {thing.__name__: place for place, (thing, _) in pages if names.count(thing.__name__) == 1}
 
 
-def write(folder: Path) -> None:
-    """All pages and their index, each only if it has changed."""
+def write(folder: Path) -> dict[str, str]:
+    """All pages and their index, each only if it has changed. Returns ``alone()``."""
     pages, unique = {}, alone()
     for place, (thing, rows) in techniques().items():
         title = thing.__name__
@@ -149,3 +149,4 @@ def write(folder: Path) -> None:
         path = folder / f"{place}.md"
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+    return unique

@@ -34,16 +34,14 @@ def open_points(source: str, split: str, std: float) -> Dataset | None:
     """
     if source in MIXTURES:
         return mixture(source, seed=0 if split == "train" else 1, std=std)
-    path = Path(os.path.expanduser(source))
     if split == "test":
         return None
+    path = Path(os.path.expanduser(source))
     points = read_untrusted(path, read_points, "a .npy of points in the plane")
     points = np.random.default_rng(0).permutation(points)  # as the first of them are often asked for
     points *= std / np.sqrt(points.var(axis=0).mean()) if std else 1
     means = middles(points)
-    seen, labels = np.unique(
-        nearest(points, means), return_inverse=True
-    )  # the middle of a bent part may be nearest to none
+    seen, labels = np.unique(nearest(points, means), return_inverse=True)  # a bent part's may be of none
     classes = tuple(f"({x:.3g}, {y:.3g})" for x, y in means[seen])
     return Dataset(path.stem, points.astype(np.float32), labels, classes, means=means[seen])
 
