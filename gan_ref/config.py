@@ -114,9 +114,7 @@ class Config:
 
     objective: str = game("NonSaturating", "the players' losses")
     penalties: tuple[str, ...] = game((), "terms added to the losses")
-    match_layers: tuple[str, ...] = game(
-        (), "layers of D that feature matching compares, as in 1 3 [the last]"
-    )
+    match_layers: tuple[str, ...] = game((), "layers of D that feature matching compares, as 1 3 [the last]")
     balance: str = game("Fixed", "who moves, and how often")
     update: str = game("Alternating", "the order of the steps, and what they differentiate through")
     mixed_batches: bool = game(False, "reals and fakes pass through D, and its batch norm, in one batch")
