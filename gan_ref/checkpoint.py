@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref.config import Config
-from gan_ref.data.mixtures import MIXTURES
 from gan_ref.errors import PassingTrouble, UserError
 from gan_ref.files import read_tensors, write_atomically
 from gan_ref.layers import set_reference
@@ -104,7 +103,7 @@ def load(path: str | Path, fields: Collection[str] = tuple(FIELDS)) -> dict[str,
     if not 0 <= state["step"] <= 10**9:
         raise UserError(f"{path}: field 'step' is not a number of rounds; the file is damaged")
     config = state["config"] = Config.from_dict(state["config"], str(path), only_drawn=fields == DRAWN)
-    shape = [2] if config.data in MIXTURES else [config.channels, *sides(config.image_size or 0)]
+    shape = [2] if config.image_size is None else [config.channels, *sides(config.image_size)]
     if not all(type(n) is int for n in state["shape"]) or not all(type(c) is str for c in state["classes"]):
         raise UserError(f"{path}: field 'shape' or 'classes' has the wrong type; the file is damaged")
     chosen = config.width, config.latent_dim, config.batch_size, config.steps

@@ -65,7 +65,7 @@ class Config:
 
     data: str = first(
         "faces",
-        "faces, ring8, grid25, swissroll, a published set (mnist), or a path: a folder, .zip, .tar, .npz ...",
+        "faces, ring8, grid25, swissroll, a published set (mnist), or a path: folder, .zip, .tar, points.npy",
     )
     recipe: str = first("", "named settings, over which flags win; see --recipes [baseline]")
     image_size: ImageSize = first(None, "side, or height x width as 96x64, up to 512", read=read_image_size)
@@ -152,6 +152,11 @@ class Config:
 
     def replace(self, **changes: Any) -> Config:
         return dataclasses.replace(self, **changes)
+
+    @property
+    def points(self) -> bool:
+        """Whether the samples of a complete Config are points of the plane: those have no image size."""
+        return self.image_size is None
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

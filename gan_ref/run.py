@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from gan_ref import checkpoint, cuda_graph, distributed
 from gan_ref.config import OF_NETWORKS, Config, flag
-from gan_ref.data import Batches, Dataset, absolute, has_small_images, open_split
+from gan_ref.data import Batches, Dataset, absolute, has_small_images, is_points, open_split, open_training
 from gan_ref.data.batches import finish
-from gan_ref.data.mixtures import MIXTURES
 from gan_ref.data.partly import PartlyLabelled, hold_out
 from gan_ref.devices import choose_device
 from gan_ref.errors import UserError
@@ -244,7 +243,7 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     device = choose_device(config.device).type
     if device == "mps" and distributed.world() > 1:
         raise UserError("Apple's GPU trains in one process: leave torchrun out, or take --device cpu")
-    points = config.data in MIXTURES
+    points = is_points(config.data)
     for name in ("image_size", "channels"):
         if points and getattr(config, name) is not None:
             raise UserError(f"{flag(name)} does not apply to {config.data}: its samples are points")
@@ -252,12 +251,10 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
     if not points and has_small_images(config.data):
         default["image_size"] = 32
     chosen: dict[str, Any] = {name: value for name, value in default.items() if getattr(config, name) is None}
-    if not points:
-        chosen["data"] = absolute(config.data)
+    chosen["data"] = absolute(config.data)
     config = config.replace(device=device, precision=choose_precision(config, device, points), **chosen)
     distributed.share_batches(config.batch_size, config.pack)
-    dataset = open_split(config, "train")
-    assert dataset is not None
+    dataset = open_training(config)
     if config.labels_per_class and open_split(config, "test") is None:
         dataset, _ = hold_out(dataset)
     if config.conditional != "none" and (dataset.labels is None or len(dataset.classes) < 2):
@@ -317,9 +314,7 @@ def test_images(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
     """The test split, or else the tenth that training leaves out: uint8 (N, H, W, C), labels int64 (N,)."""
     test = open_split(config, "test")
     if test is None:
-        whole = open_split(config, "train")
-        assert whole is not None
-        _, test = hold_out(whole)
+        _, test = hold_out(open_training(config))
     return torch.tensor(test.samples, device=device), torch.tensor(test.labels, device=device)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gan_ref import recipes
 from gan_ref.config import Config
-from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data import is_points
 from gan_ref.run import Run, choose_settings
 
 SMALL = {"device": "cpu", "precision": "float32", "width": 4, "batch_size": 8, "steps": 30}
@@ -27,7 +27,7 @@ every_pair = pytest.mark.parametrize(
 
 def config_of(name: str, data: str, **more) -> Config:
     """The recipe, made small; ``more`` settings win over both."""
-    points = data in MIXTURES
+    points = is_points(data)
     size = {"d_width": 4} if points else {"image_size": 16}
     own = recipes.settings(name, points)
     return Config(**{**own, "recipe": name, "data": data, **SMALL, **size, **more})

@@ -10,6 +10,7 @@ import pickle
 import re
 import socket
 import struct
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ import pytest
 from mat_files import mat_file
 from test_data_streams import pictures, png, write_tar
 
+from gan_ref.config import Config
 from gan_ref.data import open_dataset, published
 from gan_ref.errors import UserError
+from gan_ref.run import choose_settings
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
@@ -86,6 +89,11 @@ def idx_files() -> dict[str, bytes]:
         labels = bytes(k % 10 for k in range(count))
         files[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(struct.pack(">2I", 0x801, count) + labels)
     return files
+
+
+def tgz(members: dict[str, bytes]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return write_tar(Path(folder) / "c.tgz", members).read_bytes()
 
 
 def refused(name: str, *words: str) -> None:
@@ -173,14 +181,33 @@ def test_svhn_has_its_own_files(server):
     )
 
 
-@pytest.mark.parametrize("name", ["lfw", "flowers102"])
-def test_photographs_come_from_their_archive_as_they_are(server, tmp_path, name):
+def test_faces_come_from_their_archive_as_they_are(server):
     members = {f"x/{k % 2}/{k}.png": png(image) for k, image in enumerate(pictures(4))}
-    archive = write_tar(tmp_path / "c.tgz", members).read_bytes()
-    server(name, {"lfw": {"5976015": archive}, "flowers102": {"102flowers.tgz": archive}}[name])
-    data = open_dataset(name)
-    assert np.array_equal(data.samples, pictures(4)) and data.labels is None and data.name == name
-    assert open_dataset(name, split="test") is None
+    server("lfw", {"5976015": tgz(members)})
+    data = open_dataset("lfw")
+    assert np.array_equal(data.samples, pictures(4)) and data.labels is None and data.name == "lfw"
+    assert open_dataset("lfw", split="test") is None
+
+
+def test_flowers_have_the_labels_of_their_own_file(server, tmp_path):
+    order = [3, 1, 4, 2]  # as they lie in the archive; a number names a picture and its label
+    members = {f"jpg/image_{k:05}.png": png(image) for k, image in zip(order, pictures(4))}
+    labels = mat_file({"labels": np.array([[77, 9, 102, 9]], np.uint8)})
+    handler = server("flowers102", {"102flowers.tgz": tgz(members), "imagelabels.mat": labels})
+    data = open_dataset("flowers102")
+    assert np.array_equal(data.samples, pictures(4)) and data.name == "flowers102"
+    assert [data.classes[k] for k in data.labels] == ["102", "77", "9", "9"]
+    assert data.classes == ("9", "77", "102") and open_dataset("flowers102", split="test") is None
+    config, told = choose_settings(Config(data="flowers102", conditional="projection", width=4, device="cpu"))
+    assert config.conditional == "projection" and len(told.classes) == 3
+    assert handler.asked == ["102flowers.tgz", "imagelabels.mat"]
+
+
+@pytest.mark.parametrize("labels", [b"no .mat", mat_file({"other": np.ones((1, 4), np.uint8)})])
+def test_labels_of_another_kind_are_refused(server, labels):
+    archive = tgz({"jpg/image_00001.png": png(pictures(1)[0])})
+    server("flowers102", {"102flowers.tgz": archive, "imagelabels.mat": labels})
+    refused("flowers102", "imagelabels.mat is not the labels of flowers102")
 
 
 def test_a_folder_of_that_name_is_what_it_was(server, tmp_path):

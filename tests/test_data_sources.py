@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from gan_ref.config import Config
-from gan_ref.data import has_small_images, open_dataset
+from gan_ref.data import absolute, has_small_images, open_dataset
 from gan_ref.errors import UserError
 from gan_ref.evaluation.modes import mixture_coverage
 from gan_ref.run import choose_settings
@@ -99,6 +99,13 @@ def test_faces_are_drawn_once_with_labels_for_every_factor(monkeypatch):
     test = open_dataset("faces", image_size=16, split="test", workers=1)
     assert len(test) == 100 and not np.array_equal(test.samples, data.samples[:100])
     assert open_dataset("faces", image_size=16, channels=1, workers=1).shape == (1, 16, 16)
+
+
+def test_a_folder_that_is_called_like_built_in_data_is_not_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("faces", "ring8"):
+        (tmp_path / name).mkdir()
+        assert absolute(name) == name and absolute(f"./{name}") == str(tmp_path / name)
 
 
 @pytest.mark.full

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from test_sample import network
-from test_walk import discs
+from test_walk import discs, points
 from torch import Tensor, nn
 
 from gan_ref.commands import walk
+from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.evaluation.factors import factor_changes, factor_table, table
 from gan_ref.latents.directions import feature_directions, first_layer, layer_directions
@@ -29,7 +30,7 @@ def known(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def generator_of(module: nn.Module, latent_dim: int) -> SimpleNamespace:
-    config = SimpleNamespace(latent_dim=latent_dim, data="faces", seed=0)
+    config = Config(latent_dim=latent_dim, data="faces", image_size=16)
     return SimpleNamespace(
         module=module.requires_grad_(False).eval(), config=config, shape=(3, 16, 16), classes=()
     )
@@ -118,10 +119,6 @@ def test_a_walk_sweeps_directions_a_row_each(tmp_path, path):
 
 
 def test_factors_need_labels(tmp_path, images):
-    generator = discs()
-    generator.config.data = "ring8"
-    generator.config.image_size = generator.config.channels = generator.config.threads = None
-    generator.config.follow_links, generator.config.label_factor = False, ""
-    generator.config.points_std = 0.0
+    generator = points()
     with pytest.raises(UserError, match="images with labels"):
         factor_table(generator, ["direction 0"], torch.eye(100)[:1], 0, (-3, 3))

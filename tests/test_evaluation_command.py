@@ -45,8 +45,8 @@ def test_a_report_depends_on_the_seed_alone(run, tmp_path):
     "arguments, reason",
     [
         (["--samples", "3"], "--samples must be from 20"),
-        (["--data", "faces"], "points and images do not compare"),
-        (["--data", "/nowhere"], "points and images|no data"),
+        (["--data", "faces"], "there are no points at faces, and G makes points"),
+        (["--data", "/nowhere"], "there are no points at /nowhere"),
         (["--out", "report.txt"], "must end in .json"),
         (["--inception", "/nowhere.pth"], "no Inception weights at /nowhere.pth"),
     ],

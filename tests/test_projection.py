@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gan_ref.checkpoint import load_discriminator
 from gan_ref.commands import evaluate, project, sample, train, walk
+from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.latents import projection
 from gan_ref.latents.samples import draw_samples
@@ -43,7 +44,7 @@ class Blind(nn.Module):
 
 
 def generator_of(module: nn.Module, latent_dim: int, shape: tuple[int, ...]) -> SimpleNamespace:
-    config = SimpleNamespace(latent_dim=latent_dim, data="faces", seed=3)
+    config = Config(latent_dim=latent_dim, data="faces", image_size=16, seed=3)
     return SimpleNamespace(module=module.requires_grad_(False).eval(), config=config, shape=shape, classes=())
 
 
@@ -202,4 +203,4 @@ def test_the_package_s_own_generator_has_no_discriminator_and_projects(tmp_path,
 
 def test_points_are_not_projected():
     with pytest.raises(UserError, match="makes points"):
-        project.project_files(SimpleNamespace(config=SimpleNamespace(data="ring8")), ["a.png"])  # type: ignore[arg-type]
+        project.project_files(SimpleNamespace(config=Config(data="ring8")), ["a.png"])  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gan_ref.commands import sample, walk
 from gan_ref.commands.command_line import output_file
+from gan_ref.config import Config
 from gan_ref.errors import UserError
 from gan_ref.latents import paths
 from gan_ref.latents.directions import strongest_dimensions
@@ -47,7 +48,7 @@ class Disc(nn.Module):
 
 def discs(channels: int = 3, height: int = 16, width: int = 16) -> SimpleNamespace:
     """What `checkpoint.load_generator` returns, as far as a walk looks at it."""
-    config = SimpleNamespace(data="faces", latent_dim=Z, seed=3)
+    config = Config(data="faces", image_size=16, latent_dim=Z, seed=3)
     shape = channels, height, width
     return SimpleNamespace(config=config, module=Disc(*shape), shape=shape, classes=())
 
@@ -55,7 +56,7 @@ def discs(channels: int = 3, height: int = 16, width: int = 16) -> SimpleNamespa
 def points() -> SimpleNamespace:
     module = nn.Linear(Z, 2, bias=False)
     nn.init.constant_(module.weight, 0.1)
-    config = SimpleNamespace(data="ring8", latent_dim=Z, seed=3, points_std=0.0)
+    config = Config(data="ring8", latent_dim=Z, seed=3)
     return SimpleNamespace(config=config, module=module, shape=(2,), classes=())
 
 

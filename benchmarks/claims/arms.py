@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gan_ref.checkpoint import load_generator
+from gan_ref.checkpoint import LoadedGenerator, load, load_generator
 from gan_ref.commands.compare import Trial
 from gan_ref.data import open_dataset
 from gan_ref.data.mixtures import MIXTURES
@@ -49,14 +49,19 @@ class Train:
     flags: str
     minutes: float
     samples: int = 2000  # 0: of images no metrics
+    own: bool = False  # judge G itself, not its average
 
     @property
-    def key(self) -> str:
+    def flagged(self) -> str:
         return f"--recipe {self.recipe} {self.flags}"
 
     @property
+    def key(self) -> str:
+        return self.flagged + (" (G itself)" if self.own else "")
+
+    @property
     def command(self) -> str:
-        return f"python train.py {self.key} --seed SEED"
+        return f"python train.py {self.flagged} --seed SEED"
 
     def trial(self, seed: int, out: Path) -> Trial:
         name = re.sub(r"[^\w.]+", "-", self.key).strip("-")[:80]
@@ -76,7 +81,8 @@ class Train:
         config = trial.config
         if self.samples and config["data"] not in MIXTURES:
             judge = open_judge(config["data"], str(config["image_size"]), self.samples)
-            seen = judge(draw_samples(load_generator(trial.folder, "cpu"), judge.count, seed=0))
+            drawn = (own_generator if self.own else load_generator)(trial.folder)
+            seen = judge(draw_samples(drawn, judge.count, seed=0))
             values |= {name: value for name, value in seen.items() if not name.endswith(("_std", "_error"))}
         return {name: float(f"{value:.5g}") for name, value in values.items()}
 
@@ -94,6 +100,13 @@ def summarise(rows: list[dict[str, float]]) -> Numbers:
         values["test_error"] = next(row["test_error"] for row in reversed(rows) if "test_error" in row)
     del values["images_per_second"]
     return values | {"step": last}
+
+
+def own_generator(folder: Path) -> LoadedGenerator:
+    """G as it trains, without its average: its weights, and its batch norms' running statistics."""
+    loaded = load_generator(folder)
+    loaded.module.load_state_dict(load(folder)["generator"])
+    return loaded
 
 
 @cache

@@ -24,7 +24,8 @@ CLAIMS = (
     Claim(
         "panel-a",
         f"{ARTICLE}, panel A",
-        "with batch norm in D, reals and fakes in one batch, D wins and samples are gibberish.",
+        "batch norm makes D too powerful: the training never converges (and samples are gibberish, as the "
+        "article shows of a G trained without care).",
         {"A: batch norm in D": A, "B: margin": B, "C: adaptive L2": C},
         within("A: batch norm in D", "sees_fakes", low=0.99)
         & within("A: batch norm in D", "sees_reals", low=0.99)
@@ -35,7 +36,7 @@ CLAIMS = (
     Claim(
         "panel-b",
         f"{ARTICLE}, panel B",
-        "with the margin rule neither player wins, and both move on.",
+        "a player that is too good waits (margin 0.3, no batch norm in D), and the training converges.",
         {"B: margin": B, "A: batch norm in D": A},
         within("B: margin", "sees_reals", 0.5, 0.95)
         & within("B: margin", "sees_fakes", 0.5, 0.95)
@@ -46,12 +47,14 @@ CLAIMS = (
     Claim(
         "panel-c",
         f"{ARTICLE}, panel C",
-        "an L2 penalty on D that follows G's loss holds it between 0.9 and 1.3.",
+        "an L2 penalty on D that grows while G's loss is over 1.3 and shrinks below 0.9 keeps D better than "
+        "G, but not too much.",
         {"C: adaptive L2": C},
         within("C: adaptive L2", "g_loss", 0.9, 1.3),
         within("C: adaptive L2", "d_loss", 0.9, 1.3),
         SHOWS,
-        remark="G's loss is what the rule looks at; its weaker form asks for D's, the sum of two errors.",
+        remark="The bounds are the article's code; its text has 0.9 to 1.2. The penalty looks at G's loss. "
+        "The weaker rule asks for D's, the sum of two errors.",
     ),
     Claim(
         "dropout-against-oscillation",
@@ -66,7 +69,7 @@ CLAIMS = (
     Claim(
         "batch-norm-in-g",
         ARTICLE,
-        "batch norm in G helps.",
+        "batch norm in G speeds up training a lot.",
         {"batch norm in G": short("--norm-d none"), "none": short("--norm-d none --norm-g none")},
         clearly_less("batch norm in G", "none", "frechet"),
         less("batch norm in G", "none", "frechet"),
@@ -75,7 +78,7 @@ CLAIMS = (
     Claim(
         "batch-norm-in-d",
         ARTICLE,
-        "batch norm in D does not help.",
+        "batch norm in D is dangerous, as D becomes too powerful.",
         {"none": short("--norm-d none"), "batch norm in D": BASE},
         clearly_less("none", "batch norm in D", "frechet"),
         less("none", "batch norm in D", "frechet"),
@@ -85,18 +88,18 @@ CLAIMS = (
     Claim(
         "more-filters-in-g",
         ARTICLE,
-        "G wants more filters than D.",
+        "it may help to limit D: fewer features, so that G has more parameters.",
         {"G 16, D 11": short("--d-width 11"), "G 16, D 16": BASE, "G 16, D 23": short("--d-width 23")},
         clearly_less("G 16, D 11", "G 16, D 16", "frechet")
         & clearly_less("G 16, D 11", "G 16, D 23", "frechet"),
         less("G 16, D 11", "G 16, D 16", "frechet") & less("G 16, D 11", "G 16, D 23", "frechet"),
         ("frechet", "modes", "sees_fakes", "sees_reals"),
-        remark="The notes on difficulties say the opposite, a G with half as many weights as D; same runs.",
+        remark="The same runs are judged by the notes on difficulties, weights-of-half.",
     ),
     Claim(
         "epochs-of-lfw",
         ARTICLE,
-        "faces are spooky after a few epochs of LFW, and less so after 100.",
+        "faces are spooky after 5 epochs of LFW, and more pleasant after 100.",
         {
             "5 epochs": Train(
                 "baseline", "--data lfw-aligned.zip --image-size 64 --flip --steps 1200", 20, 1000

@@ -27,8 +27,9 @@ SAMPLES = 2000
 TITLE = "Scores"
 SOURCE = (
     "On `faces` at 32×32, 2,000 images a side, over the features of the classifier of its labels. Disturbed "
-    "are real images that the judge did not compare with. Blurs are a quarter of the paper's, as its images "
-    "are four times as large; its rectangles are five a picture, with sides of α of the picture's."
+    "are real images that the judge did not compare with. Levels α are the paper's (appendix A1). Blurs are "
+    "a quarter of its, as these images are smaller; swirls reach further here; for its ImageNet there are "
+    "negatives, upside down."
 )
 PICTURE = "claims-scores.png"
 PICTURE_SAYS = "the Fréchet distance and the inception score of disturbed faces"
@@ -160,7 +161,7 @@ def fidelity(disturb: Disturbance) -> Claim:
     arms = arms_of(disturb)
     return Claim(
         f"frechet-{words(disturb).replace(' ', '-')}",
-        "Heusel et al. 2017 (TTUR), §3 and figure 3",
+        "Heusel et al. 2017 (TTUR), figure 3 and appendix A1",
         f"the Fréchet distance rises with each level of disturbance by {words(disturb)}.",
         arms,
         rising(arms, "frechet"),
@@ -182,8 +183,9 @@ CLAIMS = (
     *map(fidelity, DISTURBANCES),
     Claim(
         "inception-unsteady",
-        "Heusel et al. 2017 (TTUR), appendix A1",
-        "under these disturbances the inception score fluctuates, stays flat or moves the wrong way.",
+        "Heusel et al. 2017 (TTUR), appendix A1 and figure A8",
+        "under these disturbances the inception score fluctuates, stays flat or, at worst, decreases (as a "
+        "distance, which should rise).",
         ALL,
         Rule("some disturbance, made stronger, raises the inception score or leaves it", unsteady),
         shows=("inception",),
@@ -191,8 +193,8 @@ CLAIMS = (
     ),
     Claim(
         "dropped-classes",
-        "Kynkäänniemi et al. 2019, §1 and 3; Sajjadi et al. 2018, §4.1",
-        "when modes are dropped, recall falls and precision stays.",
+        "Sajjadi et al. 2018, §4.1 and figure 5",
+        "when classes are dropped, recall falls and precision does not.",
         KEPT,
         rising(reversed(KEPT), "recall") & within("5 classes", "precision", low=0.9),
         rising(reversed(KEPT), "recall", clearly=False),
@@ -200,18 +202,20 @@ CLAIMS = (
     ),
     Claim(
         "truncation",
-        "Kynkäänniemi et al. 2019, §4 (truncation of StyleGAN)",
-        "the shorter z, the higher is precision and the lower is recall.",
+        "Kynkäänniemi et al. 2019, on truncation",
+        "truncation of a G's latent space trades variation for quality: precision rises and recall falls.",
         ψS,
         rising(ψS, "precision") & rising(reversed(ψS), "recall"),
         less("ψ = 1.0", "ψ = 0.75", "precision") & less("ψ = 0.75", "ψ = 1.0", "recall"),
         SHOWS,
-        remark="z of the package's finished DCGAN is multiplied by ψ. Its batch norm knows longer ones.",
+        remark="Theirs is StyleGAN's; here z of the package's finished DCGAN is multiplied by ψ, and its "
+        "batch norm knows longer ones. The weaker rule was written after the numbers were seen.",
     ),
     Claim(
         "inception-order",
         "Salimans et al. 2016, §4",
-        "the inception score follows what eyes say of samples (here: what the Fréchet distance says).",
+        "the inception score correlates well with what people say of samples (here: with the Fréchet "
+        "distance).",
         {"18 recipes": Recorded("faces.json", lambda data: [rank_correlation(data["runs"])], FACES)},
         within("18 recipes", "rank correlation", low=0.9),
         within("18 recipes", "rank correlation", low=0.5),

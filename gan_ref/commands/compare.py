@@ -28,8 +28,8 @@ from PIL import Image
 from gan_ref import recipes
 from gan_ref.commands.command_line import Parser, command, require_range
 from gan_ref.config import add_arguments, flag
+from gan_ref.data import is_points, open_dataset
 from gan_ref.data.cache import available_cores
-from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import choose_device
 from gan_ref.errors import UserError
 from gan_ref.files import lock, read_untrusted, write_atomically
@@ -163,7 +163,7 @@ def play(trials: list[Trial], steps: int | None, jobs: int) -> None:
 
 def columns(rows: list[Row]) -> dict[str, tuple[str, str]]:
     """The columns that these rows have numbers for."""
-    kind = POINTS if any("modes" in row and "high_quality" in row for row in rows) else IMAGES
+    kind = POINTS if any("modes" in row and "frechet" not in row for row in rows) else IMAGES
     return {name: column for name, column in kind.items() if any(name in row for row in rows)}
 
 
@@ -263,8 +263,8 @@ def _draw_curves(axes: Any, trials: list[Trial]) -> None:
         for name, (title, _) in columns(rows).items():
             if name in CURVES:
                 values = np.array([row.get(name, np.nan) for row in rows], dtype=float)
-                if name == "modes":
-                    values /= len(MIXTURES[trial.config["data"]][0])
+                if name == "modes" and (data := open_dataset(trial.config["data"])):
+                    values /= len(data.means)
                 label = title if trial is trials[0] else None  # once in the legend
                 axes.plot(steps, smooth(values), color=CURVES[name], linewidth=1.3, alpha=0.85, label=label)
     axes.set_ylim(-0.03, 1.03)
@@ -309,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = list(dict.fromkeys(names))
     for name in names:
         recipes.settings(name)
-    if given.get("data") in MIXTURES and "device" not in given:
+    if is_points(given.get("data", "")) and "device" not in given:
         flags, given["device"] = [*flags, "--device", "cpu"], "cpu"  # too small for a GPU to help
     on_gpu = given.get("device") != "cpu" and choose_device("auto").type != "cpu"
     side_by_side = 1 if on_gpu else max(1, available_cores() // given.get("threads", 1))

@@ -11,8 +11,7 @@ import numpy as np
 
 from gan_ref.checkpoint import DEMO, LoadedGenerator, discriminator_of, load_discriminator, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file, require_range
-from gan_ref.data import by_factor, open_dataset
-from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data import open_split, open_training
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.evaluation import classes
@@ -46,21 +45,13 @@ def evaluate(
     ``projection`` is how many images of each kind are projected: see evaluation/recovery.py.
     """
     config = generator.config
-    if projection and config.data in MIXTURES:
+    if projection and config.points:
         raise UserError("--projection is for images, and this generator makes points")
     if projection and generator.classes:
         raise UserError("--projection is for generators without classes; gan-ref project takes one --class")
-    source = data or config.data
-    if (source in MIXTURES) != (config.data in MIXTURES):
-        raise UserError(f"--data {source}: G was trained on {config.data}; points and images do not compare")
     network = None if inception is None else load_inception(inception or None, generator.device)
-    channels = None if source in MIXTURES else generator.shape[0]
-    size, more = config.image_size or 32, (None, config.follow_links, config.points_std)
-    train, test = (open_dataset(source, size, channels, split, *more) for split in ("train", "test"))
-    assert train is not None
-    if config.label_factor and data is None:
-        train, test = (x and by_factor(x, config.label_factor) for x in (train, test))
-        assert train is not None
+    compared = config.replace(threads=None, **({"data": data, "label_factor": ""} if data else {}))
+    train, test = open_training(compared), open_split(compared, "test")
     metrics = SampleMetrics(train, test, count, 0, generator.device, network, pixels)
     asked = None
     if generator.classes and generator.classes == train.classes and train.labels is not None:

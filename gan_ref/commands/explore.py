@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gan_ref.checkpoint import LoadedGenerator, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file
-from gan_ref.data.mixtures import MIXTURES, mixture
+from gan_ref.data import open_training
 from gan_ref.errors import UserError
 from gan_ref.explore.laboratory import Training, make_laboratory
 from gan_ref.explore.page import make_page
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("nothing to do: give --out page.html, or --serve, or both")
     out = output_file(given.out, (".html",)) if given.out else None
     generators = [load_generator(run) for run in given.runs]
-    in_plane = {generator.config.data in MIXTURES for generator in generators}
+    in_plane = {generator.config.points for generator in generators}
     if in_plane == {True}:
         if given.label is not None or given.offline:
             raise UserError("--class and --offline are for runs of images; the laboratory shows the plane")
@@ -63,8 +63,7 @@ def training(run: str, generator: LoadedGenerator) -> Training:
     """What a run in the plane has recorded of itself."""
     rounds, moments = read_moments(generator.path.parent)
     name = Path(run).resolve().name
-    dataset = mixture(generator.config.data, 0, 5000, generator.config.points_std)
-    return Training(name, generator.config, dataset, rounds, moments, SPAN)
+    return Training(name, generator.config, open_training(generator.config), rounds, moments, SPAN)
 
 
 def serve(page: str) -> http.server.HTTPServer:

@@ -13,7 +13,6 @@ import numpy as np
 from gan_ref.checkpoint import LoadedGenerator, discriminator_of, load_generator
 from gan_ref.commands.command_line import Parser, command, output_file, require_range
 from gan_ref.data.decode import decode
-from gan_ref.data.mixtures import MIXTURES
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError, printable
 from gan_ref.files import read_untrusted
@@ -32,7 +31,7 @@ def project_files(
 
     Raises UserError for a generator of points, or a file that is no image.
     """
-    if generator.config.data in MIXTURES:
+    if generator.config.points:
         raise UserError("this generator makes points: there is no picture to project")
     require_range("the number of pictures", len(files), 1, 1000)
     require_range("--starts", starts, 1, 64)

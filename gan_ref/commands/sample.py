@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from gan_ref.checkpoint import load_generator
 from gan_ref.commands.command_line import Parser, command, integers, output_file, require_range
-from gan_ref.data.mixtures import MIXTURES, modes
+from gan_ref.data import open_training
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.latents.classes import find_class, require_classes
@@ -44,7 +44,7 @@ def write(
     as ``label`` all samples are of it, and with "each" every class has a row of them, 8 unless given. Returns
     a line for each thing written. Raises UserError for values that make none.
     """
-    points = generator.config.data in MIXTURES
+    points = generator.config.points
     side = (plane.SCATTER if points else max(generator.shape[1:])) * scale
     seed = int(generator.config.seed) if seed is None else seed
     if not (out or each or save_z_to):
@@ -87,8 +87,7 @@ def write(
     if out:
         samples = draw_samples(generator, chosen, seed, labels)
         if points:
-            means, _ = modes(generator.config.data, generator.config.points_std)
-            page = plane.draw_scatter(samples[None], means, scale)
+            page = plane.draw_scatter(samples[None], open_training(generator.config).means, scale)
         else:
             samples = pages.upscale(samples, scale)
             samples = pages.label(samples, chosen) if numbers else samples

@@ -19,8 +19,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 from gan_ref import recipes
 from gan_ref.commands.command_line import Lasting, Parser, command, require_names, require_range
 from gan_ref.config import OF_NETWORKS, Config, add_arguments, flag
-from gan_ref.data import absolute, short_name
-from gan_ref.data.mixtures import MIXTURES
+from gan_ref.data import absolute, is_points, short_name
 from gan_ref.errors import UserError, printable
 
 # settings that may change on --resume
@@ -89,7 +88,7 @@ def begin_run(out: str | None, given: dict[str, Any], minutes: float | None, ini
 
         other = checkpoint.load(init)
         networks = {name: getattr(other["config"], name) for name in OF_NETWORKS}
-    chosen = recipes.settings(name, points=given.get("data") in MIXTURES)
+    chosen = recipes.settings(name, points=is_points(given.get("data", "")))
     config = Config(**{**chosen, "recipe": name, **networks, **given})
     folder = require_names(out) if out else next_free_folder(config)
     if (folder / "checkpoint.pt").exists():

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from gan_ref.checkpoint import load_generator
 from gan_ref.commands.command_line import Parser, command, integers, output_file, require_range
 from gan_ref.commands.project import project_files
-from gan_ref.data.mixtures import MIXTURES, modes
+from gan_ref.data import open_training
 from gan_ref.devices import DEVICES, HELP, choose_device
 from gan_ref.errors import UserError
 from gan_ref.evaluation.factors import factor_table
@@ -72,7 +72,7 @@ def render(
     as many as picks if there are more. A conditional generator passes through ``classes``, or else at each
     stop shows the class of its number. Raises UserError for values that make no movie.
     """
-    points, latent_dim = generator.config.data in MIXTURES, generator.config.latent_dim
+    points, latent_dim = generator.config.points, generator.config.latent_dim
     seed = int(generator.config.seed) if seed is None else seed
     path = path or ("dimension" if dimension else "direction" if direction else "slerp")
     sweeps, swept = path in paths.SWEEPS, dimension or direction
@@ -229,8 +229,8 @@ def draw_frames(
 
     ``names`` (W, K) has what stands under each cell while its walk is nearest to each stop.
     """
-    points = generator.config.data in MIXTURES
-    means = modes(generator.config.data, generator.config.points_std)[0] if points else None
+    points = generator.config.points
+    means = open_training(generator.config).means if points else None
     start = 1 - TRAIL if points else 0  # the first frame has the trail of the loop's end
     recent: collections.deque[np.ndarray] = collections.deque(maxlen=1 - start)
     samples = stream_samples(generator, paths.frame_latents(walk, frames, start))

@@ -19,8 +19,9 @@ from gan_ref.data.cache import Rows, open_or_build
 from gan_ref.data.cifar import cifar_dataset, find_batches
 from gan_ref.data.dataset import Dataset, Options
 from gan_ref.data.folder import folder_dataset, list_folder
-from gan_ref.data.mixtures import MIXTURES, mixture
+from gan_ref.data.mixtures import MIXTURES
 from gan_ref.data.mnist import find_idx, mnist_dataset
+from gan_ref.data.points import is_points, open_points
 from gan_ref.data.published import BY_HAND, PUBLISHED, published_archive, published_folder
 from gan_ref.data.stacked import STACKED, stacked_dataset
 from gan_ref.data.streams import ENDINGS, PATTERN, shards_in, stream_dataset
@@ -32,9 +33,10 @@ from gan_ref.shapes import ImageSize, read_image_size, sides
 if TYPE_CHECKING:
     from gan_ref.data.batches import Batches
 
-__all__ = ["Batches", "Dataset", "open_dataset", "open_split"]
+__all__ = ["Batches", "Dataset", "is_points", "open_dataset", "open_split", "open_training"]
 
 UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what archives unpack to
+BUILT_IN = ("faces", *MIXTURES)
 FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
 READERS = {".zip": folder_dataset, ".npz": npz_dataset, ".npy": npy_dataset}
 READERS |= dict.fromkeys(ENDINGS, stream_dataset)
@@ -64,20 +66,20 @@ def open_dataset(
 
     ``source`` is "faces", "ring8", "grid25" or "swissroll", or a path: a folder of images, a .zip or .tar of
     one, a .parquet file, a folder of archives or of parquet files, a pattern as x-{000..009}.tar, a folder of
-    MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8. (A folder that is called faces is
-    ./faces.) Or it is the name of a published set (gan_ref/data/published.py), which is downloaded unless a
-    file or folder here is called so. "stacked-mnist:SOURCE" has three digits of MNIST in each image, as its
-    channels. ``split`` "test" gives a source's own held-out part, None where it has none. Images are decoded
-    once, into the cache, by ``workers`` processes (None: one for each core). Links that lead out of a folder
-    of images are left out and named, unless ``follow_links``. Points are scaled to the standard deviation
-    ``points_std``, if it is not 0. Raises UserError for a source that cannot be used.
+    MNIST's IDX files or of CIFAR-10's batches, a .npz or .npy of uint8, or a .npy of points, floats (N, 2).
+    (A folder that is called faces is ./faces.) Or it is the name of a published set, which is downloaded
+    unless a file or folder here is called so. "stacked-mnist:SOURCE" has three digits of MNIST in each image,
+    as its channels. ``split`` "test" gives a source's own held-out part, None where it has none. Images are
+    decoded once, into the cache, by ``workers`` processes (None: one for each core). Links that lead out of a
+    folder of images are left out and named, unless ``follow_links``. Points are scaled to the standard
+    deviation ``points_std``, if it is not 0. Raises UserError for a source that cannot be used.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     if channels not in (None, 1, 3):
         raise UserError(f"channels must be 1 (gray) or 3 (colour), not {channels}")
-    if source in MIXTURES:
-        return mixture(source, seed=0 if split == "train" else 1, std=points_std)
+    if is_points(source):
+        return open_points(source, split, points_std)
     options = Options(read_image_size(image_size), channels, split, workers, follow_links)
     if source == "faces":
         return faces_dataset(options)
@@ -88,7 +90,7 @@ def open_dataset(
     if source in (*PUBLISHED, *BY_HAND) and not path.exists():
         return open_published(source, options)
     if not source or not (os.path.exists(path) or PATTERN.fullmatch(path.name)):
-        known = ", ".join(("faces", *MIXTURES, *PUBLISHED))
+        known = ", ".join((*BUILT_IN, *PUBLISHED))
         raise UserError(f"no data at {source!r}; give {known}, or the path of a folder or {FILES}")
     if path.is_dir():
         return open_folder(path, options)
@@ -103,6 +105,8 @@ def open_dataset(
 
 def absolute(source: str) -> str:
     """The source with its path, if it has one, made absolute: a run is resumed from any folder."""
+    if source in BUILT_IN:
+        return source
     prefix = STACKED if source.startswith(STACKED) else ""
     path = os.path.expanduser(source[len(prefix) :])
     is_path = os.path.exists(path) or PATTERN.fullmatch(os.path.basename(path))
@@ -130,11 +134,24 @@ def short_name(source: str) -> str:
 
 
 def open_split(config: Config, split: str) -> Dataset | None:
-    """The data that a run's settings name; None if it has no such split."""
+    """The data that a run's settings name; None if it has no such split.
+
+    Raises UserError also if it has images where the run has points, or points where the run has images.
+    """
+    if is_points(config.data) != config.points:
+        no, kind = ("no ", "points") if config.points else ("", "images")
+        raise UserError(f"there are {no}points at {config.data}, and G makes {kind}")
     size, channels = config.image_size or 32, config.channels
     more = config.threads, config.follow_links, config.points_std
     opened = open_dataset(config.data, size, channels, split, *more)
     return by_factor(opened, config.label_factor) if opened and config.label_factor else opened
+
+
+def open_training(config: Config) -> Dataset:
+    """The data that a run of these settings is trained on; UserError if it is not there, or another kind."""
+    opened = open_split(config, "train")
+    assert opened is not None
+    return opened
 
 
 def by_factor(dataset: Dataset, factor: str) -> Dataset:

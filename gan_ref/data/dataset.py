@@ -25,7 +25,7 @@ class Options:
 class Dataset:
     """N samples and what is known about them.
 
-    ``samples`` is uint8 (N, H, W, C), memory-mapped, for images, and float32 (N, 2) for the mixtures.
+    ``samples`` is uint8 (N, H, W, C), memory-mapped, for images, and float32 (N, 2) for points.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Dataset:
     skipped: tuple[str, ...] = ()  # "file: reason", the first few of skipped_count
     skipped_count: int = 0
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)  # faces: int64 (N,) for each factor
-    means: np.ndarray | None = None  # mixtures: the centres of the modes, float64 (K, 2)
+    means: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))  # points: centres of modes or cells
     channel: Dataset | None = None  # stacked digits: the data that each channel is a sample of
-    sigma: float | None = None  # mixtures: the standard deviation of each mode
+    sigma: float | None = None  # mixtures: the standard deviation of each mode; None for a user's points
 
     def __len__(self) -> int:
         return len(self.samples)

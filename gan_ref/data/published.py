@@ -1,7 +1,8 @@
 """Published data by name, downloaded once into the cache by pooch and held against published checksums.
 
 The addresses and checksums are those of torchvision (mnist.py, cifar.py, svhn.py and flowers102.py in
-torchvision/datasets, MD5), and for lfw those of scikit-learn (sklearn/datasets/_lfw.py, SHA-256).
+torchvision/datasets, MD5), and for lfw those of scikit-learn (sklearn/datasets/_lfw.py, SHA-256). Licences
+are those that Keras's documentation (mnist), the authors' repository (fashion-mnist) and page (svhn) state.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 
 from gan_ref.data.dataset import Dataset, Options
 from gan_ref.data.streams import members, stream_dataset
+from gan_ref.data.svhn import variables
 from gan_ref.errors import PassingTrouble, UserError
-from gan_ref.files import cache_folder, lock, write_atomically
+from gan_ref.files import cache_folder, lock, read_untrusted, write_atomically
 
 BATCHES = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]  # CIFAR-10's, in its archive
 
@@ -72,7 +74,10 @@ PUBLISHED = {
     ),
     "flowers102": Published(
         "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
-        {"102flowers.tgz": "md5:52808999861908f626f3c1f4e79d11fa"},
+        {
+            "102flowers.tgz": "md5:52808999861908f626f3c1f4e79d11fa",
+            "imagelabels.mat": "md5:e0620be6f572b9609742df49c70aed4d",
+        },
         UNSTATED,
         "Nilsback and Zisserman 2008, Automated flower classification over a large number of classes",
     ),
@@ -143,9 +148,19 @@ def unpack(archive: Path, folder: Path, names: list[str]) -> None:
 
 
 def published_archive(name: str, options: Options) -> Dataset | None:
-    """flowers102 and lfw, of which all images are for training. lfw's folders are people, and no labels."""
+    """flowers102 and lfw, of which all images are for training. lfw's folders are people, and no labels.
+
+    The flowers' labels are in a file of their own, 1 to 102: that of jpg/image_00001.jpg is the first.
+    """
+
+    def load(path: Path) -> dict[str, int]:
+        labels = dict(variables(path.read_bytes()))["labels"].reshape(-1).astype(int).tolist()
+        return {f"image_{k:05}": label for k, label in enumerate(labels, 1)}
+
     folder = published_folder(name)
     if options.split != "train":
         return None
-    opened = stream_dataset(folder, options, [folder / file for file in PUBLISHED[name].files])
-    return replace(opened, name=name, labels=None, classes=())
+    archive, *labels = (folder / file for file in PUBLISHED[name].files)
+    known = read_untrusted(labels[0], load, "the labels of flowers102") if labels else {}
+    opened = stream_dataset(folder, options, [archive], known)
+    return replace(opened, name=name, **({} if known else {"labels": None, "classes": ()}))

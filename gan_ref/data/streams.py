@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -88,8 +88,13 @@ def shards_in(folder: Path) -> dict[str, list[Path]]:
     return {}
 
 
-def stream_dataset(path: Path, options: Options, shards: list[Path] | None = None) -> Dataset:
-    """The images in ``shards`` (None: what ``path`` says), all archives or all parquet, through the cache."""
+def stream_dataset(
+    path: Path, options: Options, shards: list[Path] | None = None, known: Mapping[str, int] = {}
+) -> Dataset:
+    """The images in ``shards`` (None: what ``path`` says), all archives or all parquet, through the cache.
+
+    ``known`` has the labels of an archive's pictures by their names without an ending, if it has none itself.
+    """
     shards = shards or expand(path)
     parquet = [shard for shard in shards if shard.name.lower().endswith(".parquet")]
     if parquet and len(parquet) < len(shards):
@@ -97,7 +102,7 @@ def stream_dataset(path: Path, options: Options, shards: list[Path] | None = Non
     survey, read = (survey_parquet, parquet_pictures) if parquet else (survey_tars, tar_pictures)
 
     def rows() -> Iterator[Rows]:
-        values, left_out, classes = survey(shards)
+        values, left_out, classes = survey_tars(shards, known) if known else survey(shards)
         pictures = read(shards)
         first = list(itertools.islice(pictures, IN_PROCESS))
         if not first:
@@ -109,7 +114,7 @@ def stream_dataset(path: Path, options: Options, shards: list[Path] | None = Non
         yield from in_order(work, in_jobs(itertools.chain(first, pictures), labels), processes)
         yield Rows(np.empty((0, *sides(options.image_size), channels), np.uint8), {}, left_out, classes)
 
-    identity = [file_identity(shard) for shard in shards]
+    identity = [*map(file_identity, shards), *known.items()]
     return replace(open_or_build(path.resolve().name, identity, options, rows), flip=True)
 
 
@@ -203,8 +208,8 @@ def tar_pictures(paths: list[Path]) -> Iterator[File]:
                 yield File(name, content, member.size, 0)
 
 
-def survey_tars(paths: list[Path]) -> Survey:
-    """Labels are in .cls or .json files called as their picture (webdataset), or else the folders' names."""
+def survey_tars(paths: list[Path], known: Mapping[str, int] = {}) -> Survey:
+    """Labels are ``known``, or in .cls or .json files called as their picture, or else the folders' names."""
 
     def is_label(name: str, member: Any) -> bool:
         return member.isreg() and name.endswith((".cls", ".json")) and member.size <= 1 << 20
@@ -223,6 +228,8 @@ def survey_tars(paths: list[Path]) -> Survey:
                 left_out.append(f"{printable(name)}: {member.size} bytes, sparse or more than {UNIT}")
             elif is_label(name, member) and (value := read_label(name, content)) is not None:
                 labels[shard, stem(name)] = value
+    if known:
+        return Survey([known.get(stem(name).split("/")[-1]) for _, name in pictures], left_out)
     if labels:
         return Survey([labels.get((shard, stem(name))) for shard, name in pictures], left_out)
     folders, classes = label_by_folder([name for _, name in pictures])

@@ -13,7 +13,7 @@ from gan_ref.evaluation.inception import Features
 from gan_ref.evaluation.inception_score import inception_score
 from gan_ref.evaluation.kernel import kernel_distance
 from gan_ref.evaluation.manifold import precision_recall
-from gan_ref.evaluation.modes import mixture_coverage, mode_coverage
+from gan_ref.evaluation.modes import mode_coverage, points_coverage
 from gan_ref.evaluation.neighbours import flatten, squared_distances
 
 FEWEST = 20  # real samples on each side without which no metric means anything
@@ -33,7 +33,8 @@ class SampleMetrics:
     with, and ``held_out``, from the test split (or else from the rest of the data), which plays the part of
     the samples in ``reference``. Pass as many samples as ``.count``: most metrics depend on the number.
 
-    Metrics of points: modes, high_quality, reverse_kl, entropy, diversity. Of images with labels (or with
+    Metrics of points: modes, high_quality (of a user's own points precision and recall, and their modes are
+    cells), reverse_kl, entropy, diversity. Of images with labels (or with
     ``inception``): inception, inception_std, frechet, kernel, kernel_error, precision, recall, diversity, and
     over the labels modes, reverse_kl, entropy. Of images without: pixel_precision, pixel_recall, diversity.
 
@@ -81,10 +82,15 @@ class SampleMetrics:
     def __call__(self, samples: np.ndarray) -> dict[str, float]:
         """Metrics of images uint8 (N, H, W, C), or points float (N, 2)."""
         values: dict[str, float] = {}
-        means, sigma, seen = self.dataset.means, self.dataset.sigma, None
-        if means is not None and sigma is not None:
-            seen = mixture_coverage(samples, means, sigma)
-            values["high_quality"] = seen.high_quality
+        seen = None
+        if self.dataset.points:
+            seen = points_coverage(samples, self.dataset)
+            if seen.high_quality is not None:
+                values["high_quality"] = seen.high_quality
+            else:
+                finite = samples[np.isfinite(samples).all(1)]
+                both = precision_recall(self.real, finite) if len(finite) > 3 else (0.0, 0.0)
+                values["precision"], values["recall"] = both
         elif self.features:
             features, probabilities = self.features(samples)
             p = next(probabilities[head] for head in ("imagenet", "class") if head in probabilities)
@@ -103,7 +109,7 @@ class SampleMetrics:
 
     def labels(self, samples: np.ndarray) -> np.ndarray:
         """The class that the classifier sees in each sample, (N,); of points, the nearest mode."""
-        if self.dataset.means is not None:
+        if self.dataset.points:
             finite = samples[np.isfinite(samples).all(1)]
             return squared_distances(flatten(finite), self.dataset.means).argmin(1)
         assert self.classifier is not None, "without labels there are no classes"
@@ -146,11 +152,11 @@ def merit(values: dict[str, float]) -> float:
     """One number to choose a checkpoint by, higher is better.
 
     Minus the Fréchet distance; for points the share of high quality minus the reverse KL (100 if no sample
-    is finite); for images without labels the harmonic mean of precision and recall.
+    is finite); for images without labels and a user's points the harmonic mean of precision and recall.
     """
     if "frechet" in values:
         return -values["frechet"]
     if "high_quality" in values:
         return values["high_quality"] - (values["reverse_kl"] if np.isfinite(values["reverse_kl"]) else 100.0)
-    precision, recall = values["pixel_precision"], values["pixel_recall"]
+    precision, recall = (values.get(n, values.get("pixel_" + n, 0.0)) for n in ("precision", "recall"))
     return 2 * precision * recall / max(precision + recall, 1e-12)

@@ -1,6 +1,6 @@
 """How near G comes to given images: a test of coverage, and of memorising.
 
-The mean squared error of the nearest sample that a search finds is IvOM (Metz et al. 2017, §3.4; Srivastava
+The mean squared error of the nearest sample that a search finds is IvOM (Metz et al. 2017, §3.4.1; Srivastava
 et al. 2017, VEEGAN, §4). Large for held-out images: G does not cover the data. Smaller for the images that G
 was trained on than for held-out ones: G has memorised some (Webster et al. 2019). Samples of G itself can be
 reached, so their error says how good the search is.

@@ -103,10 +103,11 @@ def draw_report(report: dict[str, Any], metrics: SampleMetrics, samples: np.ndar
     """One page: samples beside real data, nearest neighbours, closest pairs, classes, and the table."""
     figure = Figure(figsize=(12, 7.5 if metrics.dataset.points else 11), layout="constrained")
     FigureCanvasAgg(figure)
-    if (means := metrics.dataset.means) is not None:
+    if metrics.dataset.points:
+        reach = 1.3 * float(np.abs(metrics.dataset.means).max())
         panels = figure.subplot_mosaic([["samples", "real"], ["classes", "table"]], height_ratios=[1.4, 1])
-        _scatter(panels["samples"], samples, 1.3 * np.abs(means).max(), "samples")
-        _scatter(panels["real"], metrics.held_out, 1.3 * np.abs(means).max(), "real")
+        _scatter(panels["samples"], samples, reach, "samples")
+        _scatter(panels["real"], metrics.held_out, reach, "real")
     else:
         panels = figure.subplot_mosaic(
             [["samples", "samples", "real", "real"], ["near", "near", "near", "pairs"],
@@ -185,7 +186,8 @@ def _caption(axes: Axes, y: float, words: str, colour: str) -> None:
 
 def _features(metrics: SampleMetrics) -> dict[str, Any]:
     if metrics.dataset.points:
-        return {"from": "none needed: the modes are known"}
+        known = "the modes are known" if metrics.dataset.sigma else "coverage is over cells of the data"
+        return {"from": "none needed: " + known}
     if metrics.features is None:
         return {"from": "none: " + metrics.without}
     if metrics.classifier is None:

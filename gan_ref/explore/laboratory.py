@@ -40,10 +40,11 @@ def make_laboratory(trainings: Sequence[Training]) -> str:
 
 def describe(training: Training) -> dict[str, Any]:
     means, moments = training.dataset.means, training.moments
-    assert means is not None
     side = reach(means)
     real = training.dataset.samples[:REALS]
-    numbers = np.where(np.isfinite(moments["numbers"]), moments["numbers"], -1)  # JSON has no infinity
+    numbers = np.where(
+        np.isfinite(moments["numbers"]), moments["numbers"], -1
+    )  # JSON has no infinity and no NaN
     return {
         "name": training.name,
         "about": about(training.config, ()),

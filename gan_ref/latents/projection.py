@@ -42,7 +42,7 @@ def project(
     f are D's features (of its last hidden layer), which see what pixels do not; without a D there is the
     first term alone. The expectations make both terms about 2 for two unrelated samples. Adam goes from the
     ``starts`` nearest of 256 random z to the least L (after Zhu et al. 2016, §3.1, and inference via
-    optimization, Metz et al. 2017, §3.4). z stays within √Z + 3 of the origin, since N(0, I) has its norms
+    optimization, Metz et al. 2017, §3.4.1). z stays within √Z + 3 of the origin, since N(0, I) has its norms
     within √Z ± 3.
     """
     batch = forward_batch(max(generator.shape[1:]))

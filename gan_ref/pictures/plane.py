@@ -89,13 +89,13 @@ def _judge(discriminator: nn.Module) -> nn.Module:
 
 
 def draw_plane(
-    points: np.ndarray, field: np.ndarray, means: np.ndarray, sigma: float, caption: Sequence[str]
+    points: np.ndarray, field: np.ndarray, means: np.ndarray, sigma: float | None, caption: Sequence[str]
 ) -> np.ndarray:
     """Points over D's field → uint8 (344, 320, 3), in about 35 ms on one core.
 
     Dots are ``points`` (N, 2). Circles are 3σ about each of ``means`` (M, 2): a dot inside is a sample of
-    high quality. ``field`` (FIELD, FIELD) is orange where D says real and blue where it says fake, and a line
-    runs where it cannot tell. Below stand the three phrases of ``caption``.
+    high quality. (Without σ they are small.) ``field`` (FIELD, FIELD) is orange where D says real and blue
+    where it says fake, and a line runs where it cannot tell. Below stand the three phrases of ``caption``.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -107,7 +107,7 @@ def draw_plane(
         axis = (np.arange(-1, FIELD + 1) + 0.5) * (2 * a / FIELD) - a  # a cell more, to reach the border
         axes.contour(axis, -axis, np.pad(field, 1, "edge"), [0], colors=INK, linewidths=1, alpha=0.55)
     pixel = 2 * a / SIDE
-    _discs(axes, means, max(3 * sigma, 2.5 * pixel), facecolors="none", edgecolors=RING, alpha=0.7)
+    _discs(axes, means, max(3 * (sigma or 0), 2.5 * pixel), facecolors="none", edgecolors=RING, alpha=0.7)
     _discs(axes, points, 0.9 * pixel, facecolors=INK, linewidths=0, alpha=0.8)
     height = CAPTION / (SIDE + CAPTION) / 2
     for x, side, words in zip((0.025, 0.5, 0.975), ("left", "center", "right"), caption):

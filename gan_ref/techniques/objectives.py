@@ -166,7 +166,7 @@ class Relativistic(nn.Module, Objective):
     L_D = E softplus(−(s(x) − s(G(z)))),   L_G = E softplus(−(s(G(z)) − s(x))).
 
     D cannot lower its loss by moving all scores, and a G that fakes only a part of the data still loses to
-    the reals that it leaves out (Huang et al., §2.1). Pair i is real i and fake i of the batch.
+    the reals that it leaves out (Huang et al., §2.2). Pair i is real i and fake i of the batch.
     """
 
     g_sees_reals = True

@@ -124,7 +124,7 @@ class R1(nn.Module, Penalty):
 class R2(R1):
     """(γ/2)·E ‖∇ₓ D(G(z))‖² at the fakes (Mescheder, Geiger & Nowozin 2018, eq. 10).
 
-    Beside R1 it keeps the game of Relativistic local to its solution (Huang et al. 2024, §2.2).
+    Beside R1 it keeps the game of Relativistic local to its solution (Huang et al. 2024, §2.3).
     """
 
     differentiates_real = False

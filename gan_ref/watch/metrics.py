@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_ref.data import Dataset
-from gan_ref.evaluation.modes import mixture_coverage
+from gan_ref.evaluation.modes import points_coverage
 from gan_ref.latents.samples import forward
 from gan_ref.techniques.augmentation import AdaptiveAugment
 from gan_ref.techniques.game import Game, Turn
@@ -53,12 +53,12 @@ def measure_coverage(
 
     The averaged G hides how the G that plays leaves modes and finds them again, so both are there.
     """
-    assert dataset.means is not None and dataset.sigma is not None
     row: dict[str, float] = {}
     for prefix, module in (("", generator), ("average_", average)):
-        found = mixture_coverage(points_of(module, z), dataset.means, dataset.sigma)
+        found = points_coverage(points_of(module, z), dataset)
         for name in ("modes", "high_quality", "reverse_kl"):
-            row[prefix + name] = getattr(found, name)
+            if (value := getattr(found, name)) is not None:
+                row[prefix + name] = value
     return row
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from gan_ref import distributed
 from gan_ref.data import Dataset
 from gan_ref.errors import UserError
-from gan_ref.evaluation.modes import mixture_coverage
+from gan_ref.evaluation.modes import points_coverage
 from gan_ref.files import read_untrusted, write_atomically
 from gan_ref.pictures import plane
 from gan_ref.techniques.game import Game
@@ -25,7 +25,7 @@ KINDS = {  # the arrays of a moment
     "lines": ((LINES * LINES, 2), np.uint16),  # G of a grid of z
     "field": ((FIELD, FIELD), np.int8),  # what D believes, from −127 (fake) to 127 (real), y downwards
     "arrows": ((ARROWS, 2), np.int8),  # ∇s at the first points, in units of the longest / 127
-    "numbers": ((4,), np.float64),  # modes, high quality, reverse KL, and the longest of ∇s
+    "numbers": ((4,), np.float64),  # modes, high quality (or NaN), reverse KL, and the longest of ∇s
 }
 Moment = dict[str, np.ndarray]
 
@@ -33,9 +33,7 @@ Moment = dict[str, np.ndarray]
 @distributed.alone()
 def record_moment(game: Game, dataset: Dataset, z: Tensor) -> Moment:
     """The present round. ``z`` (N, Z), N ≥ 600, are those that the run's pages show."""
-    means, sigma = dataset.means, dataset.sigma
-    assert means is not None and sigma is not None
-    reach, generator, judge = plane.reach(means), game.g.module, game.d.module
+    reach, generator, judge = plane.reach(dataset.means), game.g.module, game.d.module
     points = points_of(generator, z)
     fake = torch.from_numpy(points).to(z.device)
     real = dataset.samples[: len(points)]
@@ -43,13 +41,13 @@ def record_moment(game: Game, dataset: Dataset, z: Tensor) -> Moment:
     field = field.reshape(FIELD, -1, FIELD, plane.FIELD // FIELD).mean(axis=(1, 3))
     arrows = np.nan_to_num(plane.score_gradients(judge, fake[:ARROWS], game.pack))
     longest = float(np.linalg.norm(arrows, axis=1).max())
-    found = mixture_coverage(points, means, sigma)
+    found = points_coverage(points, dataset)
     return {
         "points": places(points[:POINTS], reach),
         "lines": places(points_of(generator, grid_of_z(z)), reach),
         "field": np.round(127 * field).astype(np.int8),
         "arrows": np.round(127 * arrows / (longest or 1)).astype(np.int8),
-        "numbers": np.array([found.modes, found.high_quality, found.reverse_kl, longest]),
+        "numbers": np.array([found.modes, found.high_quality, found.reverse_kl, longest], float),
     }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gan_ref import distributed
 from gan_ref.data import Dataset
-from gan_ref.evaluation.modes import mixture_coverage
+from gan_ref.evaluation.modes import points_coverage
 from gan_ref.latents.samples import forward_batch, generate
 from gan_ref.networks.output import Output
 from gan_ref.pictures import plane
@@ -39,13 +39,13 @@ def draw_sample_page(game: Game, dataset: Dataset, average: nn.Module, z: Tensor
         images = generate(average, [z], forward_batch(dataset.shape[-1]))
         return grid(np.concatenate(list(images)), 8, 8)
     means, sigma = dataset.means, dataset.sigma
-    assert means is not None and sigma is not None
     points = points_of(game.g.module, z)
     fake, real = torch.from_numpy(points).to(z.device), dataset.samples[: len(points)]
     judge: nn.Module = game.d.module
     if getattr(judge, "sees_labels", False):
         judge = AtNearestMode(judge, torch.from_numpy(means).to(z))
+    step = f"step {game.round:,}"
     field = plane.belief_field(judge, game.objective, fake, real, plane.reach(means), game.pack)
-    found = mixture_coverage(points, means, sigma)
-    words = f"{found.modes}/{found.total} modes", f"{found.high_quality:.0%} high quality"
-    return plane.draw_plane(points, field, means, sigma, (f"step {game.round:,}", *words))
+    found = points_coverage(points, dataset)
+    kind, share = ("cells", "") if sigma is None else ("modes", f"{found.high_quality:.0%} high quality")
+    return plane.draw_plane(points, field, means, sigma, (step, f"{found.modes}/{found.total} {kind}", share))
