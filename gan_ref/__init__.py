@@ -13,16 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
-_HOMES = {
-    "checkpoint": ["load_generator"],
-    "config": ["Config"],
-    "data": ["open_dataset"],
-    "errors": ["UserError"],
-    "layers": ["MinibatchDiscrimination", "VirtualBatchNorm2d", "set_reference"],
-    "loop": ["train"],
-    "recipes": ["RECIPES"],
-    "run": ["choose_settings"],
-}
+_HOMES = {"load_generator": "checkpoint", "Config": "config", "open_dataset": "data", "UserError": "errors"}
+_HOMES |= {"train": "loop", "RECIPES": "recipes", "choose_settings": "run"}
+_HOMES |= dict.fromkeys(("MinibatchDiscrimination", "VirtualBatchNorm2d", "set_reference"), "layers")
 if TYPE_CHECKING:
     from gan_ref.checkpoint import load_generator as load_generator
     from gan_ref.config import Config as Config
@@ -37,7 +30,6 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"gan_ref.{home}"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"gan_ref.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'gan_ref' has no attribute {name!r}")

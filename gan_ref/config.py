@@ -20,6 +20,8 @@ NORMS_OF_G = ("batch", "virtual", "instance", "none")
 CONDITIONAL = ("none", "projection", "auxiliary", "concatenation")
 WEIGHTS = ("own", "normal", "xavier", "he", "orthogonal", "uniform")
 IMAGE_NETWORKS = tuple("dcgan face2015 improved-dense imagenet2016 improved-conv progressive lapgan".split())
+UPSAMPLE = ("transposed", "nearest", "shuffle")
+OPTIMIZERS = ("adam", "rmsprop", "sgd")
 POINT_NETWORKS = ("relu", "tanh", "maxout")
 GROUPS = {  # the headings of train.py --help, in order
     "first": "what people set first",
@@ -66,9 +68,7 @@ class Config:
         "faces, ring8, grid25, swissroll, a published set (mnist), or a path: folder, .zip, .tar, points.npy",
     )
     recipe: str = first("", "named settings, over which flags win; see --recipes [baseline]")
-    image_size: ImageSize = first(
-        None, "side of the images, or height x width as in 96x64, up to 512", read=read_image_size
-    )
+    image_size: ImageSize = first(None, "side, or height x width as 96x64, up to 512", read=read_image_size)
     width: int = first(None, "filters of the layer beside the image", low=1, high=1024)
     steps: int = first(None, "rounds to play", low=1, high=10**9)
     batch_size: int = first(None, "samples in a batch", low=1, high=2**16)
@@ -85,16 +85,12 @@ class Config:
         "the image networks; for points relu, tanh or maxout, or else ReLU in G and leaky ReLU in D",
         choices=IMAGE_NETWORKS + POINT_NETWORKS,
     )
-    upsample: str = networks(
-        "transposed", "how the dcgan's G doubles a plane", choices=("transposed", "nearest", "shuffle")
-    )
+    upsample: str = networks("transposed", "how the dcgan's G doubles a plane", choices=UPSAMPLE)
     channels: int = networks(None, "1 for gray images, 3 for colour", low=1, high=3)
     d_width: int = networks(None, "the width of D, if not the same as --width", low=1, high=1024)
     layers: int = networks(3, "hidden layers of the networks for points", low=1, high=16)
     d_layers: int = networks(None, "those of D, if not the same as --layers", low=1, high=16)
-    points_std: float = networks(
-        0.0, "standard deviation that points are scaled to; 0: as they are", low=0.0, high=1e3
-    )
+    points_std: float = networks(0.0, "standard deviation to scale points to; 0: none", low=0.0, high=1e3)
     latent_dim: int = networks(None, "numbers in z", low=1, high=8192)
     latent: str = networks("normal", "what G makes of z", choices=("normal", "uniform"))
     weights: str = networks("own", "how both networks begin; own: as their paper's", choices=WEIGHTS)
@@ -118,21 +114,17 @@ class Config:
 
     objective: str = game("NonSaturating", "the players' losses")
     penalties: tuple[str, ...] = game((), "terms added to the losses")
-    match_layers: tuple[str, ...] = game(
-        (), "which of D's hidden layers feature matching compares, as in 1 3, and not its last features"
-    )
+    match_layers: tuple[str, ...] = game((), "layers of D that feature matching compares, as 1 3 [the last]")
     balance: str = game("Fixed", "who moves, and how often")
     update: str = game("Alternating", "the order of the steps, and what they differentiate through")
     mixed_batches: bool = game(False, "reals and fakes pass through D, and its batch norm, in one batch")
     instance_noise: str = game("", "noise on everything D sees, as in 'InstanceNoise(sigma=0.1)'")
     augment: str = game("", "changes of all that D sees, DiffAugment or AdaptiveAugment")
     growth: str = game("", "when the progressive networks grow, as in 'Stages(end=0.5)'")
-    schedules: tuple[str, ...] = game(
-        (), "settings that change over the run, as in \"Ramp(of='lr', start=0.5, last=0.01)\""
-    )
+    schedules: tuple[str, ...] = game((), "what changes, as in \"Ramp(of='lr', start=0.5, last=0.01)\"")
     labels_per_class: int = game(0, "labels of each class that D sees; 0: none", low=0, high=10**6)
-    optimizer: str = game("adam", "of both players", choices=("adam", "rmsprop", "sgd"))
-    optimizer_d: str = game(None, "of D, if not the same as --optimizer", choices=("adam", "rmsprop", "sgd"))
+    optimizer: str = game("adam", "of both players", choices=OPTIMIZERS)
+    optimizer_d: str = game(None, "of D, if not the same as --optimizer", choices=OPTIMIZERS)
     beta1: float = game(0.5, "Adam's β₁, or SGD's momentum", low=0.0, high=0.9999)
     beta1_d: float = game(None, "of D, if not the same as --beta1", low=0.0, high=0.9999)
     beta2: float = game(0.999, "Adam's β₂, or RMSProp's decay", low=0.0, high=0.99999)

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("checkpoint", metavar="RUN", help="a run folder, a checkpoint or demo")
     add("--data", metavar="SOURCE", help="real samples to compare with [what it was trained on]")
-    add("--samples", type=int, default=SAMPLES, metavar="N",
+    add("--samples", dest="count", type=int, default=SAMPLES, metavar="N",
         help=f"number of samples; more make steadier metrics [{SAMPLES}]")  # fmt: skip
     add("--out", metavar="FILE", help="report.json, with report.png beside it [in the run folder]")
     add("--seed", type=int, default=0, metavar="N", help="seed of the samples [0]")
@@ -94,16 +94,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--projection", type=int, default=0, metavar="N",
         help="also look for the z of N training images, held-out ones and samples [0]")  # fmt: skip
     add("--device", choices=DEVICES, default="auto", help=f"where the networks run; {HELP} [auto]")
-    given = parser.parse_args(argv)
-    require_range("--samples", given.samples, FEWEST, 1_000_000)
-    require_range("--projection", given.projection, 0, 10_000)
-    require_range("--seed", given.seed, 0, 2**63 - 1)
-    generator = load_generator(given.checkpoint, choose_device(given.device))
+    given = vars(parser.parse_args(argv))
+    require_range("--samples", given["count"], FEWEST, 1_000_000)
+    require_range("--projection", given["projection"], 0, 10_000)
+    require_range("--seed", given["seed"], 0, 2**63 - 1)
+    generator = load_generator(given.pop("checkpoint"), choose_device(given.pop("device")))
     folder = Path() if generator.path == DEMO else generator.path.parent
-    out = output_file(given.out or folder / "report.json", (".json",))
+    out = output_file(given.pop("out") or folder / "report.json", (".json",))
 
-    wanted = given.data, given.samples, given.seed, given.inception, given.pixels, given.projection
-    report, metrics, samples = evaluate(generator, *wanted)
+    report, metrics, samples = evaluate(generator, **given)
     figure = draw_report(report, metrics, samples)
     with write_atomically(out) as part:
         written = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)

@@ -207,9 +207,7 @@ def sweep_directions(
 def numbers_at_stops(
     path: str, rows: int, columns: int, stops: int, picked: Sequence[object]
 ) -> list[list[Any]]:
-    """The number of the z that each of rows·columns walks passes through, or begins at, or its name among
-    those that were ``picked``.
-    """
+    """The number of each z that each of rows·columns walks passes or begins at, or its name in ``picked``."""
     count = rows * columns
     if picked:
         return [[picked[(k + w) % stops] for k in range(stops)] for w in range(count)]

@@ -119,10 +119,12 @@ def has_small_images(source: str) -> bool:
     if not path.exists():
         return str(path) in PUBLISHED and str(path) not in ("flowers102", "lfw")
     folders = filter(can_list, (path, *(path / name for name in UNPACKED)))
-    found = (
-        (find_idx(f, "images", "train"), find_batches(f, "train"), find_svhn(f, "train")) for f in folders
-    )
-    return any(map(any, found))
+    return any(holds_known_set(folder, "train") for folder in folders)
+
+
+def holds_known_set(folder: Path, split: str) -> bool:
+    """Whether MNIST's, CIFAR-10's or SVHN's files of this split are in the folder."""
+    return any((find_idx(folder, "images", split), find_batches(folder, split), find_svhn(folder, split)))
 
 
 def short_name(source: str) -> str:
@@ -171,8 +173,7 @@ def open_folder(path: Path, options: Options) -> Dataset | None:
         known = mnist_dataset, cifar_dataset, svhn_dataset
         if opened := next((found for of in known if (found := of(folder, options))), None):
             return opened
-        held_out = find_idx(folder, "images", "test"), find_batches(folder, "test"), find_svhn(folder, "test")
-        if options.split == "train" and any(held_out):
+        if options.split == "train" and holds_known_set(folder, "test"):
             raise UserError(f"{folder} has only test files; put the training files beside them")
     shards = shards_in(path)
     if shards and not list_folder(path, options.follow_links)[0]:

@@ -34,10 +34,7 @@ def npy_dataset(path: Path, options: Options) -> Dataset:
     if images.shape[1:] == (*sides(options.image_size), options.channels):
         if images.flags.c_contiguous:
             return Dataset(name, images, flip=True)
-
-    def rows() -> Iterator[Rows]:
-        return fit_rows(images, None, options)
-
+    rows = lambda: fit_rows(images, None, options)
     return replace(open_or_build(name, [file_identity(path)], options, rows, len(images)), flip=True)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from gan_ref.data.arrays import as_images, fit_rows
-from gan_ref.data.cache import Rows, file_identity, open_or_build
+from gan_ref.data.cache import file_identity, open_or_build
 from gan_ref.data.dataset import Dataset, Options
 from gan_ref.files import read_untrusted
 
@@ -38,10 +38,7 @@ def svhn_dataset(folder: Path, options: Options) -> Dataset | None:
     if path is None:
         return None
     options = replace(options, channels=options.channels or 3)
-
-    def rows() -> Iterator[Rows]:
-        return fit_rows(*read_svhn(path), options)
-
+    rows = lambda: fit_rows(*read_svhn(path), options)
     opened = open_or_build(folder.resolve().name, [file_identity(path)], options, rows)
     return replace(opened, classes=tuple("0123456789"))
 
