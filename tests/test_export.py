@@ -152,7 +152,7 @@ def test_the_report_on_the_demo_is_written_here_and_not_into_the_package(tmp_pat
     class Stop(Exception):
         pass
 
-    def stop(*given):
+    def stop(generator, **wanted):
         raise Stop
 
     monkeypatch.chdir(tmp_path)
