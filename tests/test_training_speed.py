@@ -14,7 +14,7 @@ from runs import run_of
 from torch import nn
 
 from gan_ref import layers, loop, recipes
-from gan_ref.networks import dcgan
+from gan_ref.networks import output
 from gan_ref.run import Run
 
 STEPS = 4
@@ -74,7 +74,7 @@ def test_every_recipe_has_the_losses_of_its_plain_form(name, monkeypatch):
     rates["schedules"] = ()  # which the plain form does not follow
     fast = losses(run_of(name, "faces", **rates))
     monkeypatch.setattr(layers.FromLatent, "forward", nn.ConvTranspose2d.forward)
-    monkeypatch.setattr(dcgan, "flatten", lambda x: x.flatten(1))
+    monkeypatch.setattr(output, "flatten", lambda x: x.flatten(1))
     plain = losses(made_plain(run_of(name, "faces", **rates)))
     for step, (a, b) in enumerate(zip(fast, plain)):
         assert a == pytest.approx(b, rel=3e-5, abs=3e-6), f"step {step + 1}"
