@@ -322,13 +322,14 @@ def main() -> None:
     for name, value in best.items():
         print(f"{name:22}{value:.3g}")
     print(f"{'':58}{'':27}{'forward':>13}{'and backward':>14}  times ours")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict] = []
     measured = device, arguments.quick, repeats, best
     for row in chain(similarity_rows(*measured), norm_rows(*measured)):
         rows.append(row)
         show(row, rows)
         if arguments.out:  # after each row, so that an early end loses nothing
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
             report = {"machine": machine, "ceilings": best, "rows": rows}
             arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -248,7 +248,7 @@ def choose_settings(config: Config) -> tuple[Config, Dataset]:
         if points and getattr(config, name) is not None:
             raise UserError(f"{flag(name)} does not apply to {config.data}: its samples are points")
     default = EVERYWHERE | (IN_PLANE if points else ON_GPU if device == "cuda" else ON_CPU)
-    if not points and has_small_images(config.data):
+    if config.image_size is None and not points and has_small_images(config.data):
         default["image_size"] = 32
     chosen: dict[str, Any] = {name: value for name, value in default.items() if getattr(config, name) is None}
     chosen["data"] = absolute(config.data)

@@ -6,6 +6,7 @@ Nothing here imports torch until ``Batches`` is asked for: every decoding proces
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = ["Batches", "Dataset", "is_points", "open_dataset", "open_split", "ope
 
 UNPACKED = ("MNIST/raw", "raw", "cifar-10-batches-bin", "cifar-10-batches-py")  # what archives unpack to
 BUILT_IN = ("faces", *MIXTURES)
+PHOTOGRAPHS = ("flowers102", "lfw")  # published sets that are an archive of pictures
 FACES = {"train": (20_000, 0), "test": (4_096, 1)}  # how many, and their seed
 READERS = {".zip": folder_dataset, ".npz": npz_dataset, ".npy": npy_dataset}
 READERS |= dict.fromkeys(ENDINGS, stream_dataset)
@@ -117,9 +119,13 @@ def has_small_images(source: str) -> bool:
     """Whether it is MNIST, CIFAR-10, SVHN or of their formats: images of 28 or 32 pixels a side."""
     path = Path(os.path.expanduser(source.removeprefix(STACKED)))
     if not path.exists():
-        return str(path) in PUBLISHED and str(path) not in ("flowers102", "lfw")
-    folders = filter(can_list, (path, *(path / name for name in UNPACKED)))
-    return any(holds_known_set(folder, "train") for folder in folders)
+        return str(path) in PUBLISHED and str(path) not in PHOTOGRAPHS
+    return any(holds_known_set(folder, "train") for folder in places(path))
+
+
+def places(path: Path) -> Iterator[Path]:
+    """Where a known set's files may lie: the folder, and those that its archives unpack to."""
+    return filter(can_list, (path, *(path / name for name in UNPACKED)))
 
 
 def holds_known_set(folder: Path, split: str) -> bool:
@@ -169,7 +175,7 @@ def open_folder(path: Path, options: Options) -> Dataset | None:
     """MNIST's, CIFAR-10's or SVHN's files in the folder, or in the one they unpack to; else its images."""
     if not can_list(path):
         raise UserError(f"cannot read the folder {path}: permission denied")
-    for folder in filter(can_list, (path, *(path / name for name in UNPACKED))):
+    for folder in places(path):
         known = mnist_dataset, cifar_dataset, svhn_dataset
         if opened := next((found for of in known if (found := of(folder, options))), None):
             return opened
@@ -184,7 +190,7 @@ def open_folder(path: Path, options: Options) -> Dataset | None:
 
 def open_published(name: str, options: Options) -> Dataset | None:
     """A published set by its name."""
-    if name in ("flowers102", "lfw"):
+    if name in PHOTOGRAPHS:
         return published_archive(name, options)
     opened = open_folder(published_folder(name), options)
     return opened and replace(opened, name=name, classes=PUBLISHED[name].classes or opened.classes)

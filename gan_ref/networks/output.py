@@ -68,7 +68,7 @@ def choose_features(discriminator: nn.Module, layers: Sequence[str]) -> None:
         raise UserError(f"--match-layers: D has the layers 1 to {len(hidden)}, and no {unknown[0]}")
     seen: list[Tensor] = []
     for name in layers:
-        known[name].register_forward_hook(lambda layer, inputs, output: seen.append(output.flatten(1)))
+        known[name].register_forward_hook(lambda layer, inputs, output: seen.append(flatten(output)))
 
     def replace(d: nn.Module, inputs: tuple[Tensor, ...], output: Output) -> Output:
         features = torch.cat(seen, dim=1)
