@@ -13,14 +13,8 @@ SOURCE = (
     "1,000 modes, 26,000 samples a run as VEEGAN counts them."
 )
 MADE = '--device cpu --threads 1 --width 16 --balance "Fixed(g_steps=10)" --ema 0 --steps 300'
-STACKED = "--data stacked-mnist:mnist/ --image-size 32 --width 32 --batch-size 64 --steps 20000"
-GPU = "a GPU for minutes, or hours of a core"
 SHOWS = "modes", "reverse_kl"
 LENGTH = "10,000 rounds of 64 at width 32, by the average of G; the published networks are others."
-
-
-def stacked(recipe: str, flags: str = "") -> Train:
-    return Train(recipe, f"{STACKED} {flags}".strip(), 200, 26_000)
 
 
 def recorded(setting: str) -> Recorded:
