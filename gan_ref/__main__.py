@@ -1,7 +1,5 @@
 """``python -m gan_ref COMMAND``, also installed as ``gan-ref COMMAND``."""
 
-from __future__ import annotations
-
 import importlib
 import signal
 import sys

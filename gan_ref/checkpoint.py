@@ -5,8 +5,6 @@ running any code in it. Its fields are checked before anything is built from the
 against what a fresh run of the same settings has, before it is used.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ stays what it was. A technique whose numbers change says so in ``changes_each_ro
 technique is played from Python.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

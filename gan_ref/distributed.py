@@ -16,8 +16,6 @@ With one process nothing is started, and each function returns what it was given
 when one dies, and names it.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator, Sequence

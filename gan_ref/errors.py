@@ -1,7 +1,5 @@
 """The exceptions that a person at the keyboard sees: a line that says what is wrong and what to do."""
 
-from __future__ import annotations
-
 
 class UserError(Exception):
     """A mistake that the user can correct. The message is one line: what is wrong, where, and what to do."""

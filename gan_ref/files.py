@@ -8,8 +8,6 @@ these.
     read_tensors         the same for what torch.save wrote: no code in it runs
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pickle

@@ -1,7 +1,5 @@
 """THE loop. Read ``train`` from top to bottom; in ``play_round`` x and z meet the two networks."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import signal

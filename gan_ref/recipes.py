@@ -7,8 +7,6 @@ are about feature maps. Where the authors have a script for such data, its setti
 ``points``, which win over the others there; batch and width are among them, because such scripts are small.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple

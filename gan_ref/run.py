@@ -1,7 +1,5 @@
 """What a run is made of, what of it a checkpoint holds, and how settings that are left open are chosen."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

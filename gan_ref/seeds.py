@@ -1,7 +1,5 @@
 """One seed for each purpose, so that no two parts of a run draw the same random numbers."""
 
-from __future__ import annotations
-
 import hashlib
 
 

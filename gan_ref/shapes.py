@@ -5,8 +5,6 @@ largest that leaves both k from 3 to 16. G begins with a plane of k_h×k_w and d
 the way back: 64×64 begins at 4×4, and 96×64 at 6×4.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """What all commands share: their parser, their one-line errors, and the checks of common flags."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

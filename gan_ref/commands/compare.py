@@ -7,8 +7,6 @@ command goes on: finished runs are kept, others resume from their checkpoints. A
 a row with the reason. A run that failed for another cause, such as a full disk, is tried again the next time.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """The command ``evaluate RUN``: how good is it, has it collapsed? It writes report.json and report.png."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

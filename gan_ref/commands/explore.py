@@ -2,8 +2,6 @@
 plane it is the laboratory, which shows their training.
 """
 
-from __future__ import annotations
-
 import http.server
 import webbrowser
 from collections.abc import Sequence

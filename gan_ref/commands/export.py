@@ -1,7 +1,5 @@
 """The command ``export RUN --out g.onnx``: a finished generator as one file, or a folder for a hub."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The command ``film RUN``: what the same z became while a run trained, as a movie of its sample pages."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Sequence

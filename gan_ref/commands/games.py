@@ -1,7 +1,5 @@
 """``python -m gan_ref games --out DIR``: the toy games as a picture (games.gif), a table and data."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """What a hub of models wants of a finished generator: weights as safetensors, settings, and a model card."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Say which implementation of the two operators runs on this machine's GPUs, and why."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

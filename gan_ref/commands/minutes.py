@@ -1,7 +1,5 @@
 """--minutes: how many rounds fit into the time that a person has, measured on rounds that are thrown away."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import math

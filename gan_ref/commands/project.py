@@ -1,7 +1,5 @@
 """The command ``project RUN PICTURE… --out picks.npy``: the z whose samples are nearest to pictures."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The command ``sample RUN --out page.png``: samples, on one page or a file each."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import os

@@ -1,7 +1,5 @@
 """The command ``train``: settings from flags, a recipe or a checkpoint, then the run, then its walk."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -1,7 +1,5 @@
 """The command ``walk RUN --out walk.gif``: a movie of a walk through latent space."""
 
-from __future__ import annotations
-
 import argparse
 import collections
 import dataclasses

@@ -1,7 +1,5 @@
 """Images that are already decoded: a .npy, or a .npz with labels, of uint8 (N, H, W, C) or (N, H, W)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

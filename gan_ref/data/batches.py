@@ -4,8 +4,6 @@ x = sample/127.5 − 1 ∈ [−1, 1], float32 (N, C, H, W) with channels-last st
 permuted, so that no pixel is moved. Points are passed on as they are, float32 (N, 2).
 """
 
-from __future__ import annotations
-
 import mmap
 import warnings
 

@@ -10,8 +10,6 @@ It is built under a temporary name and renamed when it is whole, so nobody reads
 process build it while others wait, and the next build of an entry overwrites what a killed one left.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -3,8 +3,6 @@
 Both hold 32×32 images as planes: 1024 reds, 1024 greens, 1024 blues.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 from collections.abc import Iterator

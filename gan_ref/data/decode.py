@@ -3,8 +3,6 @@
 Formats are named one by one: Pillow knows many more, and some of those run other programs on their input.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import BinaryIO
 

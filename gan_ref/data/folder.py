@@ -5,8 +5,6 @@ Labels are the names of the first-level folders, after peeling off folders that 
 labels when images lie beside those folders or in one folder only.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import stat

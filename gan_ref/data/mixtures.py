@@ -6,8 +6,6 @@
 Its 200 modes are equal parts of it, which count how much of the roll is reached.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from gan_ref.data.dataset import Dataset

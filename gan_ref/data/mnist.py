@@ -3,8 +3,6 @@
 A header of big-endian 32-bit numbers (magic 0x0803 for images, 0x0801 for labels; the sizes), then bytes.
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import re

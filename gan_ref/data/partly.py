@@ -1,7 +1,5 @@
 """Data of which only a few samples show their labels, for semi-supervised learning."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which data are points of the plane, and a user's own: a .npy of floating-point numbers (N, 2)."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

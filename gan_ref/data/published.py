@@ -5,8 +5,6 @@ torchvision/datasets, MD5), and for lfw those of scikit-learn (sklearn/datasets/
 are those that Keras's documentation (mnist), the authors' repository (fashion-mnist) and page (svhn) state.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path

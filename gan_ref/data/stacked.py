@@ -4,8 +4,6 @@ Each image has three random digits of MNIST as its channels (Metz et al. 2017, ย
 VEEGAN, ยง4.2). Its class is the number of three digits that they make, from 000 to 999.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -5,8 +5,6 @@ twice: first names and labels, then the pictures. Nothing is unpacked to the dis
 of at most ``JOB`` bytes and one picture more.
 """
 
-from __future__ import annotations
-
 import gzip
 import itertools
 import json

@@ -5,8 +5,6 @@ element holds each variable, as a matrix or as a compressed one, and a matrix is
 name and numbers, in Fortran's order. Nothing in it can be run. Cells, structures and objects are refused.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import struct

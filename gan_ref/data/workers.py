@@ -1,7 +1,5 @@
 """Processes that decode or draw samples side by side, without torch, within one bound on their memory."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """Whether a conditional generator draws the classes that it is asked for, and each of them well."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ that the data has: one trunk, one linear head for each labelling (a portrait has
 it never saw says how far to trust what it says of samples.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Which of the data's labelled factors a direction of latent space moves."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -14,8 +14,6 @@ is the triangle R of their QR decomposition, which has at most F rows. No covari
 would turn a variance of zero into 1e-16, and then a distance of zero into 1e-8.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -4,8 +4,6 @@ Its metrics stand beside the literature's, on photographs. Nothing is downloaded
 that is given, or that torch-fidelity has put in torch's cache before.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from functools import partial

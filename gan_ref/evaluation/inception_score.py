@@ -1,7 +1,5 @@
 """The inception score (Salimans et al. 2016, "Improved techniques for training GANs", §4)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """The kernel distance, KID (Bińkowski et al. 2018, "Demystifying MMD GANs", §4.1)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,8 +1,6 @@
 """Precision and recall of the manifold (Kynkäänniemi et al. 2019, "Improved precision and recall metric for
 assessing generative models", eq. 1–3)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from gan_ref.evaluation.neighbours import chunks, flatten, squared_distances

@@ -1,7 +1,5 @@
 """All metrics of a set of samples against a data set, cheap enough to be measured during training."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

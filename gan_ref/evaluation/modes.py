@@ -4,8 +4,6 @@ The modes are the classes of the data (Che et al. 2017, Srivastava et al. 2017: 
 its mode) or the Gaussians of a mixture in the plane, of which the nearest is a point's mode.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

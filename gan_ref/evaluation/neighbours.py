@@ -4,8 +4,6 @@ The nearest training image answers the first question about a good sample, "is i
 pair of samples the second, "does it repeat itself?". Both are pictures to look at, with their distances.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

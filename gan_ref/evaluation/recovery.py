@@ -6,8 +6,6 @@ was trained on than for held-out ones: G has memorised some (Webster et al. 2019
 reached, so their error says how good the search is.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The metrics of one set of samples as a report: numbers for a file, and one picture to look at."""
 
-from __future__ import annotations
-
 import json
 import math
 import textwrap

@@ -6,8 +6,6 @@ equal to the last bit, so "duplicate" means closer than some distance. The paper
 eye, and this module takes the distance from the data (``twin_distance``).
 """
 
-from __future__ import annotations
-
 from math import inf, log, sqrt
 from typing import NamedTuple
 

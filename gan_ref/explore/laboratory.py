@@ -1,7 +1,5 @@
 """One HTML file with the training of one to four runs in the plane. The page itself is laboratory.html."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

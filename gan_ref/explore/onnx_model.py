@@ -1,7 +1,5 @@
 """G as an ONNX model, which onnxruntime runs on any processor, and onnxruntime-web in a browser."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import warnings

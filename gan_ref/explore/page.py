@@ -1,7 +1,5 @@
 """One HTML file that runs a generator of images in its reader's browser. The page itself is page.html."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib

@@ -3,8 +3,6 @@
 One-hot they name a class, and numbers between two classes lie between their pictures.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

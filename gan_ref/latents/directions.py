@@ -3,8 +3,6 @@
 Those of a matrix or of a covariance are known but for their sign; here the entry of largest size is positive.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

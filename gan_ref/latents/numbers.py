@@ -1,7 +1,5 @@
 """Which z is which: every z that the package draws for a picture has a seed and a number."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path

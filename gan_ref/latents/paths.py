@@ -6,8 +6,6 @@ is not repeated at the end, so the step from the last frame to the first is a st
 loop it shows t = n/(N − 1). A curve maps instants t (T,) to points (T, Z) with Z = latent_dim.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

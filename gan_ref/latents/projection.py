@@ -1,7 +1,5 @@
 """From a picture to its z: the z whose sample is nearest to it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """From z to samples: how G is called wherever its samples are seen, counted or saved."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Batch normalisation (Ioffe & Szegedy 2015), its decay named as in the papers, and across processes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """Batch norm whose scale and shift depend on the class (Dumoulin et al. 2017; de Vries et al. 2017)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """The two ends of a convolutional network, where PyTorch's general operations are slow on a CPU."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

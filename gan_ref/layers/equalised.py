@@ -1,7 +1,5 @@
 """The equalised learning rate (Karras et al. 2018, "Progressive growing of GANs", §4.1)."""
 
-from __future__ import annotations
-
 import math
 
 import torch.nn.functional as F

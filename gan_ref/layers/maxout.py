@@ -1,7 +1,5 @@
 """Maxout (Goodfellow et al. 2013, "Maxout networks")."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 

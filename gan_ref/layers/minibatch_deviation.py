@@ -1,7 +1,5 @@
 """The minibatch standard deviation (Karras et al. 2018, "Progressive growing of GANs", §3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Minibatch discrimination (Salimans et al. 2016, "Improved techniques for training GANs", §3.2)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Noise and dropout that draw from a generator whose state a checkpoint can carry."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Normalisation of each pixel's features (Karras et al. 2018, "Progressive growing of GANs", §4.2)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 

@@ -1,7 +1,5 @@
 """Spectral normalisation (Miyato et al. 2018, "Spectral normalization for GANs")."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """z from U(−1, 1) instead of N(0, I) (Radford et al. 2016, §4)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Virtual batch normalisation (Salimans et al. 2016, "Improved techniques for training GANs", §3.5)."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Weight normalisation (Salimans & Kingma 2016) with its data-dependent initialisation."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Generators and discriminators, chosen by a Config and by the shape of a sample."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

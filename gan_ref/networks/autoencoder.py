@@ -6,8 +6,6 @@ C: 4×4 convolutions of stride 2 with batch norm, (w)-(2w)-(4w) and back at 64×
 one layer that decodes, as in their §4.1.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -3,8 +3,6 @@
 Each is called as D(x, labels), with labels int64 (N,) in 0, …, K − 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

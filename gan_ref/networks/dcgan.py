@@ -4,8 +4,6 @@ Strided convolutions in D and fractionally-strided ones in G instead of pooling;
 in G's last layer nor D's first; ReLU in G with tanh at the end, LeakyReLU 0.2 in D; weights from N(0, 0.02²).
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from gan_ref.layers import (

@@ -6,8 +6,6 @@ same pattern. G has four times the filters of a D of the same ``width``. Initial
 for n inputs, as in Torch and as PyTorch does by default.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from gan_ref.layers import Dropout, SpatialDropout, WeightNormConv2d

@@ -11,8 +11,6 @@ layer begins at 0.1, where ours is set from data. The scales of their minibatch 
 data, where ours begin at 1.
 """
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor, nn

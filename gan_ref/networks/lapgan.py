@@ -15,8 +15,6 @@ connected, have 16 and 8 times as many units (the paper has 1,200 and 600). Thei
 Ours is a linear function of a part of z, so that z keeps its length.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

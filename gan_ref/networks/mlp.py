@@ -5,8 +5,6 @@ is batch norm and ReLU in G and maxout of 5 pieces in D (Lin et al. 2018, the au
 ReLU in G and leaky ReLU in D.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from gan_ref.config import POINT_NETWORKS

@@ -7,8 +7,6 @@ is a number that whoever plays or draws sets, and no part of the weights. Images
 level, as in the authors' code: those of a lower level are enlarged by repetition of pixels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """How much memory a run takes, found before it is taken."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator

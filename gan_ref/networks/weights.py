@@ -3,8 +3,6 @@
 An output of a layer sees n inputs (fan-in), and an input reaches m outputs (fan-out).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -5,8 +5,6 @@ without CUDA will do to build it. setup.py puts a binary for every architecture 
 gan_ref.ops.extension builds one for the GPUs of a user's machine.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import os

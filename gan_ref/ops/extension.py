@@ -9,8 +9,6 @@ $GAN_REF_KERNELS is `auto` (that order), `cuda` (an error instead of 4) or `torc
 Tensors on the CPU, and float64 tensors, always take the PyTorch form.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import sys

@@ -19,8 +19,6 @@ The backward, with z the input of the activation, ẑ' = ∂L/∂z, ρ = 1/√(�
 The CUDA kernel is in csrc/virtual_batch_norm.cuh, and in its plain form in csrc/virtual_batch_norm_plain.cuh.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

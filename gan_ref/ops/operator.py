@@ -1,7 +1,5 @@
 """What the two operators share: a check of arguments, the type of sums, the registration with torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -10,8 +10,6 @@ kernels of C numbers each.
 The CUDA kernel is in csrc/similarity.cuh, and in its plain form in csrc/similarity_plain.cuh.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 

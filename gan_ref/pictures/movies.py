@@ -1,7 +1,5 @@
 """Movies: a stream of pictures, uint8 (H, W, C) with C = 1 or 3, as a GIF, MP4, WebP or APNG."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import itertools

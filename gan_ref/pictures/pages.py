@@ -1,7 +1,5 @@
 """From a batch of images to a page of them. A picture is a uint8 array (H, W, C) with C = 1 or 3."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Iterable

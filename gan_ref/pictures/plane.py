@@ -1,7 +1,5 @@
 """Pictures of two-dimensional runs: where G's points lie and what D thinks of each place."""
 
-from __future__ import annotations
-
 import copy
 import functools
 from collections.abc import Sequence

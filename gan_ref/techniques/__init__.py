@@ -4,8 +4,6 @@ A Config names a technique by its class and arguments, as Python would write it:
 ``"GradientPenalty(weight=10)"``. ``build("penalties", line)`` reads such a line, and can call nothing else.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import inspect

@@ -5,8 +5,6 @@ and as G is judged through the same changes, its samples need not show any of th
 from the game's generator, and no Python number changes: a recorded round draws anew at each replay.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

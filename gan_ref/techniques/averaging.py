@@ -1,7 +1,5 @@
 """The exponential moving average of a network's weights, which draws better samples than the last step's."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

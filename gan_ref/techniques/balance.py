@@ -3,8 +3,6 @@
 (Two time scales, Heusel et al. 2017, need nothing here: they are the settings lr_d and lr_g.)
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

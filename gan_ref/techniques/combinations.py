@@ -1,7 +1,5 @@
 """Which techniques make sense together. A combination that does not is refused in one line that says why."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ torch.optim writes its result into the parameters. Here the result is returned, 
 The arithmetic is that of torch.optim, for the three optimizers that a Config can name.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer, RMSprop

@@ -4,8 +4,6 @@ The level of a network is a function of the round alone: see networks/progressiv
 checkpoint holds it, and a run that is resumed in the middle of a fade goes on there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from torch import nn

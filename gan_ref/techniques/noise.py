@@ -1,7 +1,5 @@
 """Noise added to what D sees."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

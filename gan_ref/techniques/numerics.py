@@ -1,7 +1,5 @@
 """Two small functions that stay finite when they are differentiated."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -5,8 +5,6 @@ which D "calls" a sample real, ``threshold``, is used for the monitoring curves 
 whose scores have no absolute meaning; then the midpoint of the two means is used.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ evaluation of the loss of such a player. What it remembers between steps is in i
 checkpoints.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

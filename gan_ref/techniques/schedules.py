@@ -5,8 +5,6 @@ each scheduled setting gets its value, and when the round ends, it is again what
 checkpoint holds a scheduled number, and a resumed run needs nothing to go on.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ An update rule is called as ``rule(game, batches)`` with as many batches as ``ru
 returns the last evaluation of each player's loss.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -10,8 +10,6 @@ Throughout, θ and ψ are (S, d) in float64, S starting points that move at once
 v(θ, ψ) = (−∂V/∂θ, ∂V/∂ψ) is the field that players follow who look only at their own gradient.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The toy games as one moving picture: a row for each game, a column for each way of playing it."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Metrics of the samples during training: the best checkpoint is kept, and a collapse is reported at once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

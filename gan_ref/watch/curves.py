@@ -1,7 +1,5 @@
 """curves.png: who fools whom, both losses, the gradient norms, and D's scores."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

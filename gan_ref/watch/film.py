@@ -1,7 +1,5 @@
 """The film of a run, of its sample pages or, in the plane, of pictures drawn for it: what its z become."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A loss or weight that becomes NaN stops the run, while the last good checkpoint is still there."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

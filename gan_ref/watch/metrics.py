@@ -1,7 +1,5 @@
 """The numbers of a round that metrics.jsonl holds."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """What a run in the plane is at equal rounds, in numbers: the laboratory page is made of these."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The pictures that show how a run comes along: samples of the same z throughout."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -103,7 +103,7 @@ def read_rows(path: Path, step: int) -> list[dict[str, Any]]:
     damaged line on. The file is rewritten only if something had to go.
     """
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    rows = list(takewhile(lambda row: row["step"] <= step, whole_rows(path)))
+    rows = [row for row in takewhile(lambda row: row and row["step"] <= step, map(parse_row, lines)) if row]
     if len(rows) < len(lines):
         with write_atomically(path) as part:
             part.write_bytes(b"".join(lines[: len(rows)]))

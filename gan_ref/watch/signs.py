@@ -4,8 +4,6 @@ The signs of a lost game are those of Larsen & Sønderby (2015, the three curves
 ganhacks (Chintala et al. 2016, no. 10): D's loss near 0, scores pinned at one end, gradient norms over 100.
 """
 
-from __future__ import annotations
-
 from collections import deque
 
 import numpy as np

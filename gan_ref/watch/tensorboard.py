@@ -1,7 +1,5 @@
 """The same numbers and pictures for TensorBoard, in tensorboard/ of the run folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
