@@ -1,14 +1,14 @@
 """Quality against the number of training images, without and with augmentation: a picture and a table.
 
     python benchmarks/few_images.py [--counts 100,300,1000,3000,10000] [--device cuda] [--jobs 4]
-    python benchmarks/few_images.py --data lfw.zip --image-size 64 --counts 300,1000,7701 --inception FILE
+    python benchmarks/few_images.py --data lfw.zip --image-size 64 --counts 300,1000,7701 --judge labelled.zip
 
 Each run trains on the first so many images of a seeded order, for the same number of steps, as ``gan-ref
 train`` in a process of its own, ``--jobs`` at a time. The same command goes on after an interruption. Samples
 are compared with the whole data: the Fréchet distance over the features of a classifier of its labels, or of
-``--inception``; without either, precision and recall over pixels. Beside it stands whether G copies: the
-median distance, over pixels, of a sample to the nearest image it was trained on, and of that image's unseen
-kin, real images that no run was trained on.
+``--judge`` or ``--inception``; without any, precision and recall over pixels. Beside it stands whether G
+copies: the median distance, over pixels, of a sample to the nearest image it was trained on, and of that
+image's unseen kin, real images that no run was trained on.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import torch
 
 from gan_ref.checkpoint import load_generator
 from gan_ref.commands.compare import Trial, play
+from gan_ref.commands.evaluate import load_judge
 from gan_ref.data import Dataset, open_dataset
-from gan_ref.evaluation.inception import load_inception
 from gan_ref.evaluation.metrics import SampleMetrics
 from gan_ref.evaluation.neighbours import nearest_neighbours
 from gan_ref.files import write_atomically
@@ -156,6 +156,7 @@ def main() -> None:
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--jobs", type=int, default=1, help="runs at a time")
     add("--inception", nargs="?", const="", metavar="FILE", help="judge by the published Inception network")
+    add("--judge", metavar="SOURCE", help="judge by a classifier of these labelled images")
     add("--out", type=Path, default=Path("runs/few"))
     given = parser.parse_args()
     names = [name.strip() for name in given.augmentations.split(";")]
@@ -173,7 +174,7 @@ def main() -> None:
         play(list(trials.values()), given.steps, given.jobs)
     finally:
         results: Results = json.loads(path.read_text())["results"] if path.exists() else {}
-        network = None if given.inception is None else load_inception(given.inception or None, given.device)
+        network = load_judge(given.inception, given.judge, data.shape[0], given.device)
         judge: SampleMetrics | None = None
         for (name, count, seed), trial in trials.items():
             known = results.setdefault(name, {}).get(f"{count}, {seed}", {})

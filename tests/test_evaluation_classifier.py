@@ -174,6 +174,17 @@ def test_without_labels_there_are_no_metrics_over_a_classifier_and_the_report_sa
     assert {"support", "nearest_training_image"} <= set(report)
 
 
+def test_a_classifier_of_other_images_judges_images_without_labels(data, metrics):
+    judged = SampleMetrics(Dataset("plain", data.samples), count=100, judge=metrics.classifier)
+    assert judged.reference["frechet"] == metrics.reference["frechet"]  # the same features
+    assert judged(stripes(100, seed=4)[0])["frechet"] < judged(np.zeros_like(judged.real))["frechet"]
+    assert "modes" not in judged.reference and "a classifier of other images' labels" in features_from(judged)
+
+
+def features_from(metrics: SampleMetrics) -> str:
+    return make_report(metrics, metrics.held_out)["features"]["from"]
+
+
 def test_too_few_real_samples_are_an_error_of_the_user():
     with pytest.raises(UserError, match="too few"):
         SampleMetrics(Dataset("plain", stripes(30)[0]))

@@ -8,8 +8,9 @@ import re
 import pytest
 
 from gan_ref import checkpoint
-from gan_ref.commands.evaluate import main
+from gan_ref.commands.evaluate import load_judge, main
 from gan_ref.config import Config
+from gan_ref.errors import UserError
 from gan_ref.run import Run, choose_settings
 
 
@@ -48,7 +49,8 @@ def test_a_report_depends_on_the_seed_alone(run, tmp_path):
         (["--data", "faces"], "there are no points at faces, and G makes points"),
         (["--data", "/nowhere"], "there are no points at /nowhere"),
         (["--out", "report.txt"], "must end in .json"),
-        (["--inception", "/nowhere.pth"], "no Inception weights at /nowhere.pth"),
+        (["--inception", "/nowhere.pth"], "--inception and --judge are for images"),
+        (["--judge", "faces"], "--inception and --judge are for images"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(run, tmp_path, capsys, monkeypatch, arguments, reason):
@@ -58,6 +60,19 @@ def test_a_mistake_is_one_line_and_nothing_is_written(run, tmp_path, capsys, mon
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and re.search(reason, said)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "inception, source, reason",
+    [
+        ("weights.pth", "faces", "contradict each other"),
+        (None, "ring8", "ring8 has no labelled images"),
+        ("/nowhere.pth", None, "no Inception weights at /nowhere.pth"),
+    ],
+)
+def test_a_judge_that_cannot_be_is_refused(inception, source, reason):
+    with pytest.raises(UserError, match=reason):
+        load_judge(inception, source, 3, "cpu")
 
 
 def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):

@@ -23,7 +23,7 @@ from gan_ref.files import cache_folder, read_tensors, read_untrusted, write_atom
 
 FORMAT = 2  # raise it when the same data would give another classifier
 FEATURES = 128
-_SIDE = 32  # images larger than this are averaged down to it
+SIDE = 32  # images larger than this are averaged down to it
 _BATCH = 128
 
 Labels = Mapping[str, np.ndarray]  # head → integer labels (N,)
@@ -42,7 +42,7 @@ class _Network(nn.Module):
         sizes = zip(widths, widths[1:])
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1, bias=False) for i, o in sizes)
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in widths[1:])
-        self.features = nn.Linear(widths[-1] * (_SIDE // 8) ** 2, FEATURES)
+        self.features = nn.Linear(widths[-1] * (SIDE // 8) ** 2, FEATURES)
         self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, classes) for name, classes in heads.items()})
         self.scale: Tensor
         self.register_buffer("scale", torch.ones(()))  # makes the features' mean square one on real images
@@ -99,7 +99,7 @@ class StackedClassifier:
 def as_input(images: np.ndarray) -> Tensor:
     """uint8 (N, H, W, C) → float32 (N, C, 32, 32) in [-1, 1]: averaged down, or (16×16) repeated up."""
     x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return F.interpolate(x, (_SIDE, _SIDE), mode="area").contiguous(memory_format=torch.channels_last)
+    return F.interpolate(x, (SIDE, SIDE), mode="area").contiguous(memory_format=torch.channels_last)
 
 
 def train_classifier(
@@ -230,4 +230,4 @@ def _draw_batches(rows: Tensor, steps: int, generator: torch.Generator) -> Itera
 def _shift(x: Tensor, generator: torch.Generator) -> Tensor:
     """The batch moved by up to two pixels each way, its edge repeated."""
     dy, dx = torch.randint(0, 5, (2,), generator=generator).tolist()
-    return F.pad(x, (2, 2, 2, 2), mode="replicate")[:, :, dy : dy + _SIDE, dx : dx + _SIDE]
+    return F.pad(x, (2, 2, 2, 2), mode="replicate")[:, :, dy : dy + SIDE, dx : dx + SIDE]

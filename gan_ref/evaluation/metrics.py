@@ -16,10 +16,9 @@ from gan_ref.evaluation.neighbours import flatten, squared_distances
 
 FEWEST = 20  # real samples on each side without which no metric means anything
 NO_LABELS = (
-    "the data has no labels to train a classifier on, and the features of a classifier of other pictures "
-    "would not say what differs here: no Fréchet, kernel or inception score and no coverage. Precision and "
-    "recall, nearest neighbours and the birthday estimate are over pixels. For the rest put the images "
-    "in class folders, or give --inception"
+    "the data has no labels to train a classifier on: no Fréchet, kernel or inception score and no coverage. "
+    "Precision and recall, nearest neighbours and the birthday estimate are over pixels. For the rest put "
+    "the images in class folders, or give --inception, or --judge with labelled images of the same kind"
 )
 NOT_WANTED = "--pixels: no classifier was trained, so precision, recall and all distances are over pixels"
 
@@ -32,12 +31,13 @@ class SampleMetrics:
     the samples in ``reference``. Pass as many samples as ``.count``: most metrics depend on the number.
 
     Metrics of points: modes, high_quality (of a user's own points precision and recall, and their modes are
-    cells), reverse_kl, entropy, diversity. Of images with labels (or with
-    ``inception``): inception, inception_std, frechet, kernel, kernel_error, precision, recall, diversity, and
+    cells), reverse_kl, entropy, diversity. Of images with labels, or with a
+    ``judge``: inception, inception_std, frechet, kernel, kernel_error, precision, recall, diversity, and
     over the labels modes, reverse_kl, entropy. Of images without: pixel_precision, pixel_recall, diversity.
 
     A classifier of the labels is trained, or found in the cache, unless ``pixels``: then images are measured
-    as if they had no labels. 1,000 samples of 32×32 take about a second.
+    as if they had no labels. A ``judge`` gives the features in its place: the published Inception network,
+    or a classifier of other images. 1,000 samples of 32×32 take about a second.
     Raises UserError if there are too few real samples.
     """
 
@@ -48,7 +48,7 @@ class SampleMetrics:
         count: int = 1000,
         seed: int = 0,
         device: str | torch.device = "cpu",
-        inception: Features | None = None,
+        judge: Features | None = None,
         pixels: bool = False,
     ):
         available = min(len(dataset), len(test)) if test is not None else len(dataset) // 2
@@ -69,7 +69,7 @@ class SampleMetrics:
         self.without = NO_LABELS if dataset.labels is None else NOT_WANTED  # why there may be none
         if not (dataset.points or pixels) and dataset.labels is not None:
             self.classifier = classifier_of(dataset, test, device)
-        self.features = inception or self.classifier
+        self.features = judge or self.classifier
         if self.features:
             self.real_features, _ = self.features(self.real)
         if self.classifier:

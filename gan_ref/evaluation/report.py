@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from gan_ref.evaluation.classifier import Classifier, StackedClassifier
+from gan_ref.evaluation.inception import Features
 from gan_ref.evaluation.metrics import SampleMetrics, describe_collapse
 from gan_ref.evaluation.neighbours import closest_pair, nearest_neighbours
 from gan_ref.evaluation.support import birthday_support, twin_distance
@@ -188,14 +190,19 @@ def _features(metrics: SampleMetrics) -> dict[str, Any]:
         return {"from": "none needed: " + known}
     if metrics.features is None:
         return {"from": "none: " + metrics.without}
-    if metrics.classifier is None:
-        return {"from": "the published Inception network"}
-    held, accuracy = metrics.classifier.held_out, metrics.classifier.accuracy
-    said = ", ".join(f"{head.replace('_', ' ')} {share:.1%}" for head, share in accuracy.items())
-    source = f"a classifier of the data's labels, right on {held} held-out images: {said}"
-    if metrics.features is not metrics.classifier:
-        source = "the published Inception network; classes from " + source
-    return {"from": source, "accuracy": accuracy, "held_out": held}
+    own, judge = metrics.classifier, metrics.features
+    sources = [] if judge is own else [_source(judge, "other images'")]
+    if own is None:
+        return {"from": sources[0]}
+    source = "; classes from ".join([*sources, _source(own, "the data's")])
+    return {"from": source, "accuracy": own.accuracy, "held_out": own.held_out}
+
+
+def _source(judge: Features, whose: str) -> str:
+    if not isinstance(judge, (Classifier, StackedClassifier)):
+        return "the published Inception network"
+    said = ", ".join(f"{head.replace('_', ' ')} {share:.1%}" for head, share in judge.accuracy.items())
+    return f"a classifier of {whose} labels, right on {judge.held_out} held-out images: {said}"
 
 
 def _short(names: tuple[str, ...]) -> list[str]:
