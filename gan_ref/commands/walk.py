@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,32 +38,158 @@ MAX_WALKS = 1024
 Picks = tuple[Tensor, Sequence[object]]  # z (K, Z) to walk through, and the name of each
 
 
-def render(
+@dataclass(frozen=True)
+class Movie:
+    """What a movie of a walk shows."""
+
+    path: str
+    frames: int
+    grid: tuple[int, int]  # (R, C): rows and columns of walks
+    stops: int
+    seed: int
+    picks: Picks | None  # the stops, if they are chosen
+    out: str | os.PathLike[str] | None = None
+    frames_dir: str | os.PathLike[str] | None = None
+    fps: float = 25
+    dimension: Sequence[int] = ()  # what is swept, a row for each
+    direction: Sequence[int] = ()
+    span: tuple[float, float] = (-3.0, 3.0)
+    psi: float = 1.0
+    ease: str | None = None
+    hold: int = 0
+    loop: bool = True
+    classes: Sequence[str] = ()
+    scale: int = 1
+    smooth_scale: int | None = None
+    captions: bool = False
+    factors: bool = False
+
+    @property
+    def sweeps(self) -> bool:
+        return self.path in paths.SWEEPS
+
+    @property
+    def swept(self) -> Sequence[int]:
+        return self.dimension or self.direction
+
+    @property
+    def times(self) -> int:
+        """The side of a pixel of G in pixels of the movie."""
+        return self.scale if self.smooth_scale is None else self.smooth_scale
+
+    @property
+    def moments(self) -> int:
+        """The steps in time from the first frame to the end, which a loop does not show."""
+        return self.frames if self.loop else self.frames - 1
+
+    def size(self, generator: FinishedGenerator) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        if generator.config.points:
+            return plane.SCATTER * self.times, plane.SCATTER * self.times
+        (rows, columns), (_, height, width) = self.grid, generator.shape
+        return rows * (height * self.times + pages.LABEL * self.captions), columns * width * self.times
+
+
+def choose(
     generator: FinishedGenerator,
-    out: str | os.PathLike[str] | None = None,
     path: str | None = None,
     frames: int | None = None,
-    fps: float = 25,
     grid: tuple[int, int] | None = None,
     keyframes: int | None = None,
     seed: int | None = None,
     through: Sequence[int] = (),
     picks: Picks | None = None,
-    dimension: Sequence[int] = (),
-    direction: Sequence[int] = (),
-    span: tuple[float, float] = (-3.0, 3.0),
-    psi: float = 1.0,
-    ease: str | None = None,
-    hold: int = 0,
-    loop: bool = True,
-    scale: int = 1,
-    classes: Sequence[str] = (),
-    smooth_scale: int | None = None,
-    captions: bool = False,
-    factors: bool = False,
-    frames_dir: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Movie:
+    """The movie that is asked for, with what nobody chose: see ``render``."""
+    points, latent_dim = generator.config.points, generator.config.latent_dim
+    swept = options.get("dimension") or options.get("direction") or ()
+    path = path or ("dimension" if options.get("dimension") else "direction" if swept else "slerp")
+    seed = int(generator.config.seed) if seed is None else seed
+    require_range("--seed", seed, 0, 2**63 - 1)
+    require_range("--through", through, 0, 2**63 - 1)
+    if through:
+        picks = numbered_z(seed, through, latent_dim), through
+    if picks and keyframes is not None and path in ("slerp", "linear"):
+        raise UserError("leave out --keyframes, the number of stops: a walk through chosen z has its own")
+    picked = len(picks[0]) if picks else 0
+    frames = max(240, picked) if frames is None else frames
+    stops = picked or (min(6, frames) if keyframes is None else keyframes)
+    side = 8 if points else 1 if picks else 4
+    rows, columns = grid or (len(swept) or side, side)
+    if path in paths.SWEEPS:
+        stops, rows = 2, rows if swept else min(rows, latent_dim)
+    elif path == "circle":
+        stops = 4
+    return Movie(path, frames, (rows, columns), stops, seed, picks, **options)
+
+
+def contradictions(movie: Movie, generator: FinishedGenerator) -> Iterator[str]:
+    """What speaks against a movie. Raises UserError for a number out of its range."""
+    points, latent_dim = generator.config.points, generator.config.latent_dim
+    (rows, columns), path, swept = movie.grid, movie.path, movie.swept
+    if not (movie.out or movie.frames_dir):
+        yield "nothing to write: give --out walk.mp4, or --frames-dir FOLDER, or both"
+    if movie.out:
+        output_file(movie.out, SUFFIXES)
+    if movie.frames_dir:
+        output_file(Path(movie.frames_dir) / "000000.png", (".png",))
+    require_range("--frames", movie.frames, 2, 1_000_000)
+    require_range("--fps", movie.fps, 1, 120)
+    require_range("--scale", movie.scale, 1, 256)
+    require_range("--smooth-scale", movie.times, 1, 256)
+    require_range("--psi", movie.psi, 0, 10)
+    require_range("--grid, its number of walks,", rows * columns, 1, MAX_WALKS)
+    if movie.scale > 1 and movie.smooth_scale:
+        yield "--scale repeats pixels and --smooth-scale interpolates: give one of them"
+    if points and (movie.captions or movie.smooth_scale):
+        yield "--captions and --smooth-scale are for images, and this generator makes points"
+
+    # where it goes
+    if path in ("slerp", "linear"):
+        what = "the number of z to walk through" if movie.picks else "--keyframes"
+        fewest = 1 if movie.classes else 2  # with one, z stays, while the class changes
+        require_range(what, movie.stops, fewest, min(movie.frames, 10_000))
+        if rows * columns * movie.stops * latent_dim > 1 << 27:
+            yield "so many walks through so many keyframes take over 1 GB: lower --grid or --keyframes"
+    elif movie.picks:
+        yield f"--through, --z and --between belong to --path slerp and linear, not to {path}"
+    if movie.dimension and path != "dimension":
+        yield "--dimension belongs to --path dimension"
+    if movie.direction and (movie.dimension or path not in ("direction", "component")):
+        yield "--direction belongs to --path direction or component"
+    if movie.sweeps:
+        low, high = movie.span
+        require_range("--dimension" if movie.dimension else "--direction", swept, 0, latent_dim - 1)
+        if swept and rows != len(swept):
+            yield f"--grid has a row for each number swept: --grid {len(swept)}x{columns}"
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            yield f"--span goes from a lower number to a higher, not {low:g} to {high:g}"
+    elif movie.factors:
+        yield "--factors belongs to --path dimension, direction and component"
+    if path == "circle" and not movie.loop:
+        yield "--path circle is a loop: leave out --no-loop"
+
+    # how it fits
+    if movie.classes:
+        require_classes(generator.classes, "--classes")
+        require_range("--classes, their number,", len(movie.classes), 1, movie.frames)
+    held = max(movie.stops, len(movie.classes), 2)
+    if not 0 <= movie.hold * held < movie.moments:
+        yield f"--hold {movie.hold} at {held} stops leaves no time to move: --frames {movie.frames}"
+    height, width = movie.size(generator)
+    if max(height, width) > MAX_SIDE:
+        yield f"frames of {width}x{height} pixels, more than {MAX_SIDE}: lower --scale or --grid"
+
+
+def render(
+    generator: FinishedGenerator,
+    out: str | os.PathLike[str] | None = None,
+    path: str | None = None,
+    **options: Any,
 ) -> str:
-    """Write the movie of a walk, and return a line that says what it is.
+    """Write the movie of a walk, and return a line that says what it is. ``options`` are Movie's fields,
+    ``through`` and ``keyframes``.
 
     A frame of images H×W has R·H·scale lines of C·W·scale pixels, with ``grid`` = (R, C): 4×4 walks unless
     given, one through picks, and in a sweep a row for each dimension or direction. A generator of points
@@ -70,114 +197,54 @@ def render(
     as many as picks if there are more. A conditional generator passes through ``classes``, or else at each
     stop shows the class of its number. Raises UserError for values that make no movie.
     """
-    points, latent_dim = generator.config.points, generator.config.latent_dim
-    seed = int(generator.config.seed) if seed is None else seed
-    path = path or ("dimension" if dimension else "direction" if direction else "slerp")
-    sweeps, swept = path in paths.SWEEPS, dimension or direction
-    require_range("--seed", seed, 0, 2**63 - 1)
-    require_range("--through", through, 0, 2**63 - 1)
-    if through:
-        picks = numbered_z(seed, through, latent_dim), through
-    picked = len(picks[0]) if picks else 0
-    side = 8 if points else 1 if picks else 4
-    rows, columns = grid or (len(swept) or side, side)
-    if sweeps and not swept:
-        rows = min(rows, latent_dim)
-    frames = max(240, picked) if frames is None else frames
-    stops = picked or (min(6, frames) if keyframes is None else keyframes)
-    stops = 2 if sweeps else 4 if path == "circle" else stops
-    times = scale if smooth_scale is None else smooth_scale
-    height = width = plane.SCATTER * times
-    if not points:
-        height = rows * (generator.shape[1] * times + pages.LABEL * captions)
-        width = columns * generator.shape[2] * times
-
-    if not (out or frames_dir):
-        raise UserError("nothing to write: give --out walk.mp4, or --frames-dir FOLDER, or both")
+    movie = choose(generator, path, out=out, **options)
+    for reason in contradictions(movie, generator):
+        raise UserError(reason)
+    walk, names, said = plan(generator, movie)
+    smooth = movie.smooth_scale is not None
+    pictures = draw_frames(generator, walk, movie.frames, movie.grid, movie.times, smooth, names)
+    pictures = iter(tqdm(pictures, "walk", movie.frames, unit="frame", disable=None, leave=False))
+    if movie.frames_dir:
+        pictures = write_frames(movie.frames_dir, pictures)
     if out:
-        output_file(out, SUFFIXES)
-    if frames_dir:
-        output_file(Path(frames_dir) / "000000.png", (".png",))
-    require_range("--frames", frames, 2, 1_000_000)
-    require_range("--fps", fps, 1, 120)
-    require_range("--scale", scale, 1, 256)
-    require_range("--smooth-scale", times, 1, 256)
-    require_range("--psi", psi, 0, 10)
-    require_range("--grid, its number of walks,", rows * columns, 1, MAX_WALKS)
-    if scale > 1 and smooth_scale:
-        raise UserError("--scale repeats pixels and --smooth-scale interpolates: give one of them")
-    if points and (captions or smooth_scale):
-        raise UserError("--captions and --smooth-scale are for images, and this generator makes points")
-    if path in ("slerp", "linear"):
-        if picks and keyframes is not None:
-            raise UserError("leave out --keyframes, the number of stops: a walk through chosen z has its own")
-        what = "the number of z to walk through" if picks else "--keyframes"
-        fewest = 1 if classes else 2  # with one, z stays, while the class changes
-        require_range(what, stops, fewest, min(frames, 10_000))
-        if rows * columns * stops * latent_dim > 1 << 27:
-            much = "so many walks through so many keyframes take over 1 GB"
-            raise UserError(f"{much}: lower --grid or --keyframes")
-    elif picks:
-        raise UserError(f"--through, --z and --between belong to --path slerp and linear, not to {path}")
-    if dimension and path != "dimension":
-        raise UserError("--dimension belongs to --path dimension")
-    if direction and (dimension or path not in ("direction", "component")):
-        raise UserError("--direction belongs to --path direction or component")
-    if sweeps:
-        require_range("--dimension" if dimension else "--direction", swept, 0, latent_dim - 1)
-        if swept and rows != len(swept):
-            raise UserError(f"--grid has a row for each number swept: --grid {len(swept)}x{columns}")
-        if not (all(map(math.isfinite, span)) and span[0] < span[1]):
-            raise UserError(f"--span goes from a lower number to a higher, not {span[0]:g} to {span[1]:g}")
-    elif factors:
-        raise UserError("--factors belongs to --path dimension, direction and component")
-    if path == "circle" and not loop:
-        raise UserError("--path circle is a loop: leave out --no-loop")
-    if classes:
-        require_classes(generator.classes, "--classes")
-        require_range("--classes, their number,", len(classes), 1, frames)
-    moments, held = frames if loop else frames - 1, max(stops, len(classes), 2)
-    if not 0 <= hold * held < moments:
-        raise UserError(f"--hold {hold} at {held} stops leaves no time to move: --frames {frames}")
-    if max(height, width) > MAX_SIDE:
-        raise UserError(f"frames of {width}x{height} pixels, more than {MAX_SIDE}: lower --scale or --grid")
-
-    said, directions = "", None
-    if sweeps:
-        given = len(swept)
-        swept, directions = sweep_directions(generator, path, rows, swept, seed, span)
-        if path == "dimension" and not given:
-            said = f"; dimensions {','.join(map(str, swept))} move the picture most"
-        if factors:
-            said += "\n" + factor_table(generator, [f"{path} {i}" for i in swept], directions, seed, span)
-    through_z, picked_names = picks or (None, ())
-    walk = paths.walks(path, latent_dim, rows, columns, seed, stops, directions, span, psi, through_z)
-    walk = dataclasses.replace(walk, ease=ease or walk.ease, hold=hold / moments, loop=loop)
-    numbers = lambda: numbers_at_stops(path, rows, columns, stops, picked_names)
-    if generator.classes:
-        asked = [find_class(name, generator.classes) for name in classes]
-        at_stops = [asked] * (rows * columns) if asked else numbers()
-        walk = walk_classes(walk, at_stops, len(generator.classes))
-    names = None
-    if captions and sweeps:
-        names = [[i] for i in swept for _ in range(columns)]
-    elif captions and path == "circle":  # its other stops have no number
-        names = [[w, "", "", ""] for w in range(rows * columns)]
-    elif captions:
-        names = numbers()
-    pictures = draw_frames(generator, walk, frames, (rows, columns), times, smooth_scale is not None, names)
-    pictures = iter(tqdm(pictures, "walk", frames, unit="frame", disable=None, leave=False))
-    if frames_dir:
-        pictures = write_frames(frames_dir, pictures)
-    rate = float(frame_rate(Path(out), fps)) if out else fps
-    if out:
-        write_movie(out, pictures, fps)
+        write_movie(out, pictures, movie.fps)
     else:
         collections.deque(pictures, maxlen=0)
-    seconds = f"{frames / rate:.1f} s at {rate:.4g} frames a second"
-    if out and abs(rate - fps) > 0.01:
-        seconds += f", a {Path(out).suffix[1:].upper()}'s nearest to {fps:g}"
-    return f"{out or frames_dir}: {frames} frames of {width}x{height}, {seconds}{said}"
+    rate = float(frame_rate(Path(out), movie.fps)) if out else movie.fps
+    seconds = f"{movie.frames / rate:.1f} s at {rate:.4g} frames a second"
+    if out and abs(rate - movie.fps) > 0.01:
+        seconds += f", a {Path(out).suffix[1:].upper()}'s nearest to {movie.fps:g}"
+    height, width = movie.size(generator)
+    return f"{out or movie.frames_dir}: {movie.frames} frames of {width}x{height}, {seconds}{said}"
+
+
+def plan(generator: FinishedGenerator, movie: Movie) -> tuple[paths.Walk, list[list[Any]] | None, str]:
+    """Where z goes, the captions of its stops if there are to be any, and what to say of the directions."""
+    (rows, columns), path, stops = movie.grid, movie.path, movie.stops
+    swept, directions, said = movie.swept, None, ""
+    if movie.sweeps:
+        swept, directions = sweep_directions(generator, path, rows, swept, movie.seed, movie.span)
+        if path == "dimension" and not movie.swept:
+            said = f"; dimensions {','.join(map(str, swept))} move the picture most"
+        if movie.factors:
+            named = [f"{path} {i}" for i in swept]
+            said += "\n" + factor_table(generator, named, directions, movie.seed, movie.span)
+    z, names = movie.picks or (None, ())
+    where = path, generator.config.latent_dim, rows, columns, movie.seed, stops
+    walk = paths.walks(*where, directions, movie.span, movie.psi, z)
+    hold = movie.hold / movie.moments
+    walk = dataclasses.replace(walk, ease=movie.ease or walk.ease, hold=hold, loop=movie.loop)
+    if generator.classes:
+        asked = [find_class(name, generator.classes) for name in movie.classes]
+        numbers = numbers_at_stops(path, rows, columns, stops, names)
+        walk = walk_classes(walk, [asked] * (rows * columns) if asked else numbers, len(generator.classes))
+    if not movie.captions:
+        return walk, None, said
+    if movie.sweeps:
+        return walk, [[i] for i in swept for _ in range(columns)], said
+    if path == "circle":  # its other stops have no number
+        return walk, [[w, "", "", ""] for w in range(rows * columns)], said
+    return walk, numbers_at_stops(path, rows, columns, stops, names), said
 
 
 def sweep_directions(
@@ -255,7 +322,7 @@ def write_frames(folder: str | os.PathLike[str], pictures: Iterator[np.ndarray])
 
 
 def arguments() -> Parser:
-    """The flags; one that is not given is left out, so that ``render`` has the only defaults."""
+    """The flags; one that is not given is left out, so that ``choose`` and ``Movie`` have the only defaults."""
     description = "Make a movie of a walk through latent space: a loop, whose last frame leads to its first."
     parser = Parser(prog="gan-ref walk", description=description, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
