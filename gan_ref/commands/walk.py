@@ -322,7 +322,7 @@ def write_frames(folder: str | os.PathLike[str], pictures: Iterator[np.ndarray])
 
 
 def arguments() -> Parser:
-    """The flags; one that is not given is left out, so that ``choose`` and ``Movie`` have the only defaults."""
+    """The flags; one that is not given is left out: ``choose`` and ``Movie`` have the only defaults."""
     description = "Make a movie of a walk through latent space: a loop, whose last frame leads to its first."
     parser = Parser(prog="gan-ref walk", description=description, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
