@@ -52,7 +52,9 @@ _BASELINE |= {"schedules": ("Ramp(of='lr', start=0.5, last=0.01)",)}
 
 # gan_toy.py of WGAN-GP's authors, who divide points by their standard deviation.
 _GAN_TOY = {"network": "relu", "width": 512, "points_std": 1.0}
-_RADIUS_1 = {"points_std": 0.5**0.5, "batch_size": 512}  # the ring of two scripts, half as large as ring8
+_RADIUS_1 = {"points_std": 0.5**0.5, "batch_size": 512}  # the ring of three scripts, half as large as ring8
+_RING = {"network": "tanh", "layers": 2, "weights": "orthogonal", "weights_scale": 1.4}
+_RING |= {"latent_dim": 256, "lr_g": 1e-3} | _RADIUS_1  # the networks of two of them
 
 DEFAULT = "baseline"  # of train.py
 RECIPES: dict[str, Recipe] = {
@@ -127,6 +129,8 @@ RECIPES: dict[str, Recipe] = {
         "Mao et al. 2017",
         # their rate for scenes; with their rate for characters, 2e-4, faces take five times as long
         {"objective": "LeastSquares(a=0.0, b=1.0, c=1.0)"} | _adam(1e-3, 0.5),
+        # their script for eight Gaussians
+        _RING | {"lr_d": 1e-4},
     ),
     "wgan": Recipe(
         "the earth mover's distance, its critic's weights clipped",
@@ -218,9 +222,7 @@ RECIPES: dict[str, Recipe] = {
         "Metz et al. 2017",
         {"update": "Unrolled(steps=5)", "latent_dim": 256} | _adam(1e-4, 0.5),
         # The authors' notebook. Its zero-sum game saturates on images.
-        {"objective": "Minimax", "network": "tanh", "layers": 2, "weights": "orthogonal"}
-        | {"weights_scale": 1.4, "lr_g": 1e-3}
-        | _RADIUS_1,
+        {"objective": "Minimax"} | _RING,
     ),
     "consensus": Recipe(
         "both players also shrink the gradients of both",
