@@ -175,12 +175,13 @@ def draw(results: dict[str, dict[str, list[dict]]], path: Path, unit: str) -> No
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5), dpi=90, layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("frechet", "recall")):
+    titles = {"frechet": "Fréchet distance, lower is better", "recall": "recall, higher is better"}
+    for axes, (name, title) in zip(figure.subplots(1, 2), titles.items()):
         for setting, seeds in results.items():
             marks = [row[unit] for row in next(iter(seeds.values()))]
             means = [statistics.mean(rows[k][name] for rows in seeds.values()) for k in range(len(marks))]
             axes.plot(marks, means, marker="o", markersize=3, label=setting)
-        axes.set(title=name, xlabel=f"{unit} of training")
+        axes.set(title=title, ylim=(0, None), xlabel=f"{unit} of training")
         axes.grid(alpha=0.25)
     axes.legend(fontsize=7)
     with write_atomically(path) as part:
