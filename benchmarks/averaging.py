@@ -5,8 +5,6 @@
 For each seed it plays a run of the recipe dcgan, and measures 4,000 samples of both.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import json

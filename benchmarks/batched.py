@@ -11,8 +11,6 @@ the matrix products of the hidden layers alone, which no way of calling them can
 batched GANs are held to K single ones. Segments alternate; time is the process's own, on one thread.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import time

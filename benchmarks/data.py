@@ -4,8 +4,6 @@ Without a SOURCE it writes 20,000 JPEGs of 32×32 into a temporary .zip. Each li
 where processes share the work, the processor time, which depends less on what else the machine does.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import os

@@ -11,8 +11,6 @@ copies: the median distance, over pixels, of a sample to the nearest image it wa
 image's unseen kin, real images that no run was trained on.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -10,8 +10,6 @@ machine's ceilings (copy bandwidth, additions, exponentials) are measured in the
 On the CPU: the operators' PyTorch forms against the same others.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import json

@@ -10,8 +10,6 @@ alternate, so that whatever else the machine does falls on all; time is the proc
 ratios are of the medians.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import time

@@ -10,8 +10,6 @@ instead. "tutorial" is the plain loop of benchmarks/training.py. What is in the 
 FILE with .png is the picture. ``--settings all`` takes every one; see SETTINGS.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

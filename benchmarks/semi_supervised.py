@@ -8,8 +8,6 @@ same. A run that is there is not repeated, one that was stopped is resumed. Prin
 DIR/semi_supervised.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -7,8 +7,6 @@ an interruption. 26,000 samples of each run (VEEGAN's count) go to a classifier 
 one sample is in it, and the KL divergence is from the samples' modes to the data's.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

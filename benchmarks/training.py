@@ -8,8 +8,6 @@ of the two alternate, so that whatever else the machine does slows both; a ratio
 segments. Peak memory is of processes that run one of the two: resident on a CPU, allocated on a GPU.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

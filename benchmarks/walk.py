@@ -4,8 +4,6 @@ The generator is an untrained DCGAN of width 64, since neither time nor memory d
 of points, which matplotlib draws, is timed too.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

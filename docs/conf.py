@@ -1,7 +1,5 @@
 """The book's settings: ``sphinx-build -W docs docs/_build`` (pip install -c constraints.txt -e '.[docs]')."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -6,8 +6,6 @@
 The package plays the same game: a test holds the losses of ``train.py --recipe dcgan`` equal to these.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A real headless Chromium for tests of pages. Where it is missing they are skipped, with the reason."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import importlib.util

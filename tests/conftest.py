@@ -1,7 +1,5 @@
 """What the whole suite shares: quiet threads, two tiers, a cache of its own, a folder of images."""
 
-from __future__ import annotations
-
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other: two pools on two cores crawl

@@ -1,7 +1,5 @@
 """Files of MATLAB's version 5, as the published format describes them."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 

@@ -1,7 +1,5 @@
 """Runs of the recipes, small enough for a test."""
 
-from __future__ import annotations
-
 import pytest
 
 from gan_ref import recipes

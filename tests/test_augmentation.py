@@ -1,7 +1,5 @@
 """Augmentation against closed forms: what each change does, its mean, its range, its adjoint; p follows D."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

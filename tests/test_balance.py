@@ -1,7 +1,5 @@
 """Who moves: the margin rule's truth table, schedules, and that a skipped player stands still."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

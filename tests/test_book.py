@@ -1,7 +1,5 @@
 """The book builds without a warning, and works in a browser. Its pages' other rules are in test_docs.py."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

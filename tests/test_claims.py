@@ -1,7 +1,5 @@
 """The ledger's verdicts follow from its numbers, and its page from its JSON."""
 
-from __future__ import annotations
-
 import json
 import re
 

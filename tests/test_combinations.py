@@ -2,8 +2,6 @@
 a line.
 """
 
-from __future__ import annotations
-
 import random
 
 import pytest

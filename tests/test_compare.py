@@ -1,7 +1,5 @@
 """A comparison counts what the runs did, says what failed, and goes on where it was stopped."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """Labels that steer: what G is told, what D makes of it, and that the class asked for is the class drawn."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

@@ -1,7 +1,5 @@
 """What only a GPU can show: ``pytest -m cuda``. The kernels against float64, and as citizens of torch."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -5,8 +5,6 @@ that they read and write, undoes what they did while they were recorded, and run
 What Python does in between is not repeated, so a number that should have changed is caught standing still.
 """
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """The cache of decoded images: whole or absent, whoever kills, fills or damages what."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """One image file to one square array, whatever kind of file it is."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

@@ -1,7 +1,5 @@
 """Files that are broken, lie, or mean harm: left out and named, or refused in one line; never believed."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import os

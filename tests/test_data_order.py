@@ -1,7 +1,5 @@
 """The order of the samples: every one once an epoch, a function of (seed, position) and of nothing else."""
 
-from __future__ import annotations
-
 import os
 import time
 

@@ -1,7 +1,5 @@
 """Data by name: downloaded once, from a server that may fail in every way, on the loopback address."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """What each source of real samples is once opened: built in, MNIST, CIFAR-10, folders, archives, arrays."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import pickle

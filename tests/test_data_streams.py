@@ -1,7 +1,5 @@
 """Tar archives, webdataset shards and parquet files: what they hold, and what they may not do."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import json

@@ -1,7 +1,5 @@
 """The ways in which the DCGAN's G doubles a plane; the D for ImageNet that is built like its own."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from runs import config_of, run_of

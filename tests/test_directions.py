@@ -1,7 +1,5 @@
 """The directions that move the picture: of G's first layer in closed form, of its features over many z."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """K processes train as one does: the same losses, one run folder, one end."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """What README and docs/ name exists: techniques, recipes, files, pictures, commands and their flags."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import shlex

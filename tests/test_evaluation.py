@@ -1,7 +1,5 @@
 """Metrics against closed forms, numerical standards, and what their papers say."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

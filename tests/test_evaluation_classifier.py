@@ -1,7 +1,5 @@
 """The classifier whose features and probabilities the metrics are made of, and the metrics made of them."""
 
-from __future__ import annotations
-
 import functools
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`python -m gan_ref evaluate` from a checkpoint to its report, and what it says when it cannot."""
 
-from __future__ import annotations
-
 import json
 import re
 

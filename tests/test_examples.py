@@ -1,7 +1,5 @@
 """The examples run, and the one file plays the game of the package."""
 
-from __future__ import annotations
-
 import importlib.util
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The page that is a generator: what is in it, and what it does in a real browser."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

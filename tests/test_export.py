@@ -1,7 +1,5 @@
 """A finished generator as one file: every network draws in onnxruntime what it draws in PyTorch."""
 
-from __future__ import annotations
-
 import importlib.util
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The built-in faces: what labels promise, and that a face is itself in every batch and at every size."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

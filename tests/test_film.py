@@ -1,7 +1,5 @@
 """The film of a run shows its pages in order, each with its step."""
 
-from __future__ import annotations
-
 import os
 import shutil
 

@@ -1,7 +1,5 @@
 """The small games do what the papers prove, and the command that draws them keeps its promises."""
 
-from __future__ import annotations
-
 import json
 import math
 

@@ -6,8 +6,6 @@ compared with float64: as they are, under the address and undefined-behaviour sa
 under the thread sanitizer (every barrier). Faults planted in copies of the files show that this can fail.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

@@ -1,7 +1,5 @@
 """The laboratory page: what a run in the plane records of itself, and the page that shows it."""
 
-from __future__ import annotations
-
 import os
 from types import SimpleNamespace
 

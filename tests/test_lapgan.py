@@ -1,7 +1,5 @@
 """The pyramid of networks (Denton et al. 2015): its images, its separate levels, what is drawn of it."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The layers do what their papers say."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

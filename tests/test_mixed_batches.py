@@ -1,7 +1,5 @@
 """Mixed batches: reals and fakes pass through D together, so its batch norm sees how far they are apart."""
 
-from __future__ import annotations
-
 import copy
 import math
 

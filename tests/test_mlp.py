@@ -1,7 +1,5 @@
 """Points: reals and fakes in one pass of D where that changes nothing."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

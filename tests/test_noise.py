@@ -1,7 +1,5 @@
 """Instance noise: the same σ on everything D sees, falling to nothing, from the game's own generator."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from toys import Linear, Spy, normal, play, seeded

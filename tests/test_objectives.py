@@ -1,7 +1,5 @@
 """Each objective is its paper's equation, on numbers worked out by hand."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

@@ -1,7 +1,5 @@
 """virtual_batch_norm on the CPU: its values, its derivatives, and how it behaves as an operator of torch."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

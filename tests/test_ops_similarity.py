@@ -1,7 +1,5 @@
 """minibatch_l1_similarity on the CPU: its values, its derivatives, and how it behaves as an operator."""
 
-from __future__ import annotations
-
 import math
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Packs (PacGAN): D sees m samples of one side as one, and so sees what single samples do not show."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

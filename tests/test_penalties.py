@@ -1,7 +1,5 @@
 """Penalties against closed forms: mostly on linear critics, whose gradient is w everywhere."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

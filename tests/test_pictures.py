@@ -1,7 +1,5 @@
 """Pictures and movies: exact pixels, exact sizes, files that are whole or absent."""
 
-from __future__ import annotations
-
 import os
 import stat
 import struct

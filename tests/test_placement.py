@@ -4,8 +4,6 @@ The other device is torch's "meta", which knows shapes and places and no values.
 silence and at a price (an index from the host, a number fetched to decide something) is an error here.
 """
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from pathlib import Path
 

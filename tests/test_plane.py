@@ -1,7 +1,5 @@
 """Runs in the plane: the picture shows where things are, the counts what is there, the film the whole run."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A user's own points: read or refused, counted in cells, and a run in the plane like any other."""
 
-from __future__ import annotations
-
 import json
 import math
 import pickle

@@ -1,7 +1,5 @@
 """Networks that grow (Karras et al. 2018): layers, blocks that fade in, the schedule, resume, pictures."""
 
-from __future__ import annotations
-
 import copy
 import math
 

@@ -1,7 +1,5 @@
 """Projection finds the z whose sample is nearest to a picture."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

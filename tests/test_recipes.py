@@ -1,7 +1,5 @@
 """Every recipe plays on faces and on points, with what its paper says switched on, and resumes to the bit."""
 
-from __future__ import annotations
-
 import io
 from collections import Counter
 from typing import NamedTuple

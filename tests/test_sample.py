@@ -1,7 +1,5 @@
 """A sample is a function of the checkpoint, the seed and its number."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

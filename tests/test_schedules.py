@@ -1,7 +1,5 @@
 """Schedules: a setting times a function of the round, nothing of it in a checkpoint, and replayed."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

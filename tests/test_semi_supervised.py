@@ -1,7 +1,5 @@
 """Learning from few labels: what D is told, what its score means, and that no other labels are used."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

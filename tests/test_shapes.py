@@ -1,7 +1,5 @@
 """Images of any shape: which sizes there are, what is cropped, and a run of pictures that are not square."""
 
-from __future__ import annotations
-
 import io
 import json
 

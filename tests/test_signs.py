@@ -1,7 +1,5 @@
 """The monitor's warnings: a lost game is told once, an even one never; a starved run too."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

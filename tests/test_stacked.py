@@ -1,7 +1,5 @@
 """Stacked digits: what each channel shows, how modes are counted, and how a run finds them again."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

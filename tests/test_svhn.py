@@ -1,7 +1,5 @@
 """SVHN's cropped digits, from MATLAB files of version 5."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 

@@ -1,7 +1,5 @@
 """--tensorboard writes what metrics.jsonl and samples/ hold, and a resumed run goes on in the same log."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A run: it resumes to the bit, survives what happens to it, and says in one line what is wrong."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Fast and plain training are the same: step by step the losses agree, whatever the recipe."""
 
-from __future__ import annotations
-
 import copy
 import json
 import subprocess

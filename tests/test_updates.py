@@ -1,7 +1,5 @@
 """Update rules: who is differentiated through what, against numerical derivatives and quadratic games."""
 
-from __future__ import annotations
-
 import copy
 import math
 

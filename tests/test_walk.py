@@ -1,7 +1,5 @@
 """A walk is a closed curve in latent space, and its movie shows it without a stutter."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

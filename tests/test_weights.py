@@ -1,7 +1,5 @@
 """Where weights begin, what z is, and instance norm: settings that the papers turn."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The package as others get it: a source distribution and a wheel, built here and used elsewhere."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Games small enough to know the answer: linear critics, tiny MLPs, everything in float64."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -7,6 +7,4 @@ measured is a run of train.py, a function, or a file of benchmarks/results/ (arm
 benchmarks/results/claims/GROUP.json, and docs/claims.md is made from them (page.py).
 """
 
-from __future__ import annotations
-
 GROUPS = "scores lectures difficulties balancing rates tips improved collapse points r3gan".split()

@@ -1,7 +1,5 @@
 """``python -m benchmarks.claims``: measure what is missing, and write docs/claims.md."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a claim measures: a run of train.py, a function, or what benchmarks/results/ holds already."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

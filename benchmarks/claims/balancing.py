@@ -1,7 +1,5 @@
 """The balancing article: panels A, B and C, and its further advice."""
 
-from __future__ import annotations
-
 from benchmarks.claims.arms import Train, short
 from benchmarks.claims.claim import Claim, clearly_less, less, within
 

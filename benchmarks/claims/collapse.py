@@ -1,7 +1,5 @@
 """Mode collapse of images: the Helvetica scenario, and the thousand modes of stacked digits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from benchmarks.claims.arms import Numbers, Recorded, Train

@@ -1,7 +1,5 @@
 """Shekkizhar 2017 on the difficulties of training a GAN: how it begins, what it matches, what it averages."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Improved Techniques for Training GANs: few labels."""
 
-from __future__ import annotations
-
 from benchmarks.claims.arms import Numbers, Recorded, Train
 from benchmarks.claims.claim import Claim, clearly_less, less, within
 

@@ -1,7 +1,5 @@
 """The convergence lectures: what small games do under each way of playing, against closed forms."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

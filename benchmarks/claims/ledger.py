@@ -1,7 +1,5 @@
 """The numbers of all claims: kept in a file for each group, measured where they are missing."""
 
-from __future__ import annotations
-
 import datetime
 import importlib
 import json

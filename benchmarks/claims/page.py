@@ -1,7 +1,5 @@
 """docs/claims.md, made from the ledger."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections import Counter

@@ -1,7 +1,5 @@
 """Mode collapse in the plane, between the networks and settings of the authors' own scripts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from benchmarks.claims.arms import Numbers, Recorded, Train

@@ -1,7 +1,5 @@
 """R3GAN: which of its parts are needed."""
 
-from __future__ import annotations
-
 from benchmarks.claims.arms import Train
 from benchmarks.claims.claim import Claim, Rule, less, within
 from benchmarks.claims.collapse import LENGTH, SHOWS, recorded

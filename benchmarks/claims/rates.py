@@ -1,7 +1,5 @@
 """Labels and rates against mode collapse."""
 
-from __future__ import annotations
-
 from benchmarks.claims.arms import Recorded, Train
 from benchmarks.claims.claim import Claim, clearly_less, less
 

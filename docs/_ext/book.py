@@ -1,7 +1,5 @@
 """What the book takes from the code and from its benchmarks' results when it is built."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

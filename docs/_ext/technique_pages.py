@@ -1,7 +1,5 @@
 """A page for each technique of the table in docs/techniques.md, written to docs/generated/ before a build."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Which functions are tested: those of yours/, or with --solutions those of solutions/."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -8,8 +8,6 @@ command or a reader but UserError, a status but 0, 1, 2, 3 or 130, a refusal of 
 input that takes over a minute. A crash ends the process, which its parent sees.
 """
 
-from __future__ import annotations
-
 import copy
 import faulthandler
 import gzip

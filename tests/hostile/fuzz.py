@@ -5,8 +5,6 @@
 Whatever is neither used nor refused in one line is printed, each kind once, and the search goes on.
 """
 
-from __future__ import annotations
-
 import copy
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Nothing that comes from outside ends in a traceback, a crash or a hang: see campaigns.py."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

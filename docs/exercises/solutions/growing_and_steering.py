@@ -1,7 +1,5 @@
 """Chapter "Growing and steering"."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

@@ -1,7 +1,5 @@
 """Chapter "Improved Techniques"."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

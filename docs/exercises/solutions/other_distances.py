@@ -1,7 +1,5 @@
 """Chapter "Other distances"."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Chapter "Penalties"."""
 
-from __future__ import annotations
-
 import cmath
 from collections.abc import Callable
 

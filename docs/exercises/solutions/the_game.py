@@ -1,7 +1,5 @@
 """Chapter "The game"."""
 
-from __future__ import annotations
-
 import math
 
 

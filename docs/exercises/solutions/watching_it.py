@@ -1,7 +1,5 @@
 """Chapter "Watching it"."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

@@ -1,7 +1,5 @@
 """Chapter "Why it goes wrong"."""
 
-from __future__ import annotations
-
 import math
 
 

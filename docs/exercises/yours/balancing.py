@@ -1,7 +1,5 @@
 """Chapter "Balancing"."""
 
-from __future__ import annotations
-
 
 def who_moves(on_reals: float, on_fakes: float, margin: float) -> tuple[bool, bool]:
     """(D moves, G moves) by the margin rule, from D's errors on reals and on fakes."""

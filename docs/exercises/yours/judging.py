@@ -1,7 +1,5 @@
 """Chapter "Judging"."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Chapter "Looking ahead"."""
 
-from __future__ import annotations
-
 import math
 
 

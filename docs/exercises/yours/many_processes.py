@@ -1,7 +1,5 @@
 """Chapter "Many processes"."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

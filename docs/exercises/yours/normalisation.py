@@ -1,7 +1,5 @@
 """Chapter "Normalisation"."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

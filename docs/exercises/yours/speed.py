@@ -1,7 +1,5 @@
 """Chapter "Speed"."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

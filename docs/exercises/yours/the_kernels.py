@@ -1,7 +1,5 @@
 """Chapter "The kernels"."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
