@@ -130,7 +130,7 @@ RECIPES: dict[str, Recipe] = {
         # their rate for scenes; with their rate for characters, 2e-4, faces take five times as long
         {"objective": "LeastSquares(a=0.0, b=1.0, c=1.0)"} | _adam(1e-3, 0.5),
         # their script for eight Gaussians
-        _RING | {"lr_d": 1e-4},
+        _RING | {"lr_d": 1e-4, "update": "Simultaneous"},
     ),
     "wgan": Recipe(
         "the earth mover's distance, its critic's weights clipped",

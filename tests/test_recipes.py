@@ -142,7 +142,7 @@ POINTS_PAPERS = {  # where the authors have a script for points, what a reader o
     "wgan": PAPERS["wgan"]._replace(decay=(0.9,)),
     "wgan-gp": PAPERS["wgan-gp"]._replace(decay=(0.5, 0.9)),
     "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-3)),
-    "lsgan": Published("LeastSquares", lr=(1e-4, 1e-3)),
+    "lsgan": Published("LeastSquares Simultaneous", lr=(1e-4, 1e-3)),
     "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
     "pacgan": Published("NonSaturating Simultaneous", lr=(1e-4, 1e-4), decay=(0.8, 0.999)),
 }
