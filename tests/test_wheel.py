@@ -68,10 +68,10 @@ def test_an_installed_wheel_draws_the_demo(built, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     installing = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
-    subprocess.run([*installing, next(built.glob("*.whl"))], check=True)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([*installing, next(built.glob("*.whl"))], check=True, env=alone)
     site = next((tmp_path / "venv").glob("lib/python*/site-packages"))
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     where = [python, "-c", "import gan_ref; print(gan_ref.__file__)"]
     run = {"cwd": tmp_path, "env": alone, "capture_output": True, "text": True}
     assert subprocess.run(where, **run).stdout.startswith(str(site))
