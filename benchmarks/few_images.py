@@ -160,6 +160,7 @@ def main() -> None:
     names = [name.strip() for name in given.augmentations.split(";")]
     data, test = (open_dataset(given.data, given.image_size, split=split) for split in ("train", "test"))
     assert data is not None
+    network = load_judge(given.inception, given.judge, data.shape[0], given.device)  # or fail before training
     orders = {seed: np.random.default_rng([7, seed]).permutation(len(data)) for seed in range(given.seeds)}
     counts = sorted({min(int(count), len(data)) for count in given.counts.split(",")})
     for seed, order in orders.items():
@@ -172,7 +173,6 @@ def main() -> None:
         play(list(trials.values()), given.steps, given.jobs)
     finally:
         results: Results = json.loads(path.read_text())["results"] if path.exists() else {}
-        network = load_judge(given.inception, given.judge, data.shape[0], given.device)
         judge: SampleMetrics | None = None
         for (name, count, seed), trial in trials.items():
             known = results.setdefault(name, {}).get(f"{count}, {seed}", {})

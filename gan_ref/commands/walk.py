@@ -48,11 +48,11 @@ class Movie:
     stops: int
     seed: int
     picks: Picks | None  # the stops, if they are chosen
+    dimension: Sequence[int] = ()  # what is swept, a row for each
+    direction: Sequence[int] = ()
     out: str | os.PathLike[str] | None = None
     frames_dir: str | os.PathLike[str] | None = None
     fps: float = 25
-    dimension: Sequence[int] = ()  # what is swept, a row for each
-    direction: Sequence[int] = ()
     span: tuple[float, float] = (-3.0, 3.0)
     psi: float = 1.0
     ease: str | None = None
@@ -99,12 +99,14 @@ def choose(
     seed: int | None = None,
     through: Sequence[int] = (),
     picks: Picks | None = None,
+    dimension: Sequence[int] = (),
+    direction: Sequence[int] = (),
     **options: Any,
 ) -> Movie:
     """The movie that is asked for, with what nobody chose: see ``render``."""
     points, latent_dim = generator.config.points, generator.config.latent_dim
-    swept = options.get("dimension") or options.get("direction") or ()
-    path = path or ("dimension" if options.get("dimension") else "direction" if swept else "slerp")
+    swept = dimension or direction
+    path = path or ("dimension" if dimension else "direction" if direction else "slerp")
     seed = int(generator.config.seed) if seed is None else seed
     require_range("--seed", seed, 0, 2**63 - 1)
     require_range("--through", through, 0, 2**63 - 1)
@@ -121,7 +123,7 @@ def choose(
         stops, rows = 2, rows if swept else min(rows, latent_dim)
     elif path == "circle":
         stops = 4
-    return Movie(path, frames, (rows, columns), stops, seed, picks, **options)
+    return Movie(path, frames, (rows, columns), stops, seed, picks, dimension, direction, **options)
 
 
 def contradictions(movie: Movie, generator: FinishedGenerator) -> Iterator[str]:

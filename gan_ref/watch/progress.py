@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def read_rows(path: Path, step: int) -> list[dict[str, Any]]:
     damaged line on. The file is rewritten only if something had to go.
     """
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    rows = [row for row in takewhile(lambda row: row and row["step"] <= step, map(parse_row, lines)) if row]
+    rows = list(takewhile(lambda row: row["step"] <= step, parse_rows(lines)))
     if len(rows) < len(lines):
         with write_atomically(path) as part:
             part.write_bytes(b"".join(lines[: len(rows)]))
@@ -116,7 +117,15 @@ def whole_rows(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().splitlines()
     except OSError:
         return []
-    return [row for row in takewhile(lambda row: row is not None, map(parse_row, lines)) if row]
+    return list(parse_rows(lines))
+
+
+def parse_rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The rows of these lines before the first that is damaged."""
+    for line in lines:
+        if (row := parse_row(line)) is None:
+            return
+        yield row
 
 
 def parse_row(line: bytes | str) -> dict[str, Any] | None:
