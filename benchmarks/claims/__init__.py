@@ -7,4 +7,6 @@ measured is a run of train.py, a function, or a file of benchmarks/results/ (arm
 benchmarks/results/claims/GROUP.json, and docs/claims.md is made from them (page.py).
 """
 
-GROUPS = "scores lectures difficulties balancing rates tips improved collapse points r3gan".split()
+GROUPS = (
+    "scores lectures difficulties balancing rates tips improved collapse stabilisers points r3gan".split()
+)
