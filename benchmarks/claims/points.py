@@ -1,9 +1,16 @@
 """Mode collapse in the plane, between the networks and settings of the authors' own scripts."""
 
-from typing import Any
+from __future__ import annotations
 
-from benchmarks.claims.arms import Numbers, Recorded, Train
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.claims.arms import Train
 from benchmarks.claims.claim import Claim, Rule, clearly_less, less, within
+from gan_ref.files import write_atomically
+
+if TYPE_CHECKING:
+    from benchmarks.claims.ledger import Ledger
 
 TITLE = "Mode collapse in the plane"
 SOURCE = (
@@ -12,6 +19,8 @@ SOURCE = (
     "high quality are those of 2,500 points of G itself, as VEEGAN counts them, the mean over the last fifth "
     "of a run's rounds."
 )
+PICTURE = "claims-points.png"
+PICTURE_SAYS = "modes and high quality of each arm; a dot a seed, triangles for the papers' tables"
 SHOWS = "modes", "high_quality", "reverse_kl"
 TABLES = "Srivastava et al. 2017 (VEEGAN), table 1; Lin et al. 2018 (PacGAN), table 1"
 
@@ -19,15 +28,6 @@ TABLES = "Srivastava et al. 2017 (VEEGAN), table 1; Lin et al. 2018 (PacGAN), ta
 def plane(recipe: str, data: str, steps: int, minutes: float, flags: str = "") -> Train:
     base = f"--data {data} --device cpu --threads 1 --steps {steps} --log-every 100 --sample-every {steps}"
     return Train(recipe, f"{base} {flags}".strip(), minutes)
-
-
-def compared(recipe: str):
-    """The last numbers of each seed in a comparison's file."""
-
-    def read(content: dict[str, Any]) -> list[Numbers]:
-        return [row for row in content["runs"] if row["recipe"] == recipe]
-
-    return read
 
 
 def covers(arm: str) -> Rule:
@@ -68,11 +68,7 @@ def beside_tables(data: str, arm: str, source: str, says: str, flags: str, minut
 ALONE = {data: plane("pacgan", data, 20_000, 6.0, "--pack 1 --batch-size 100") for data in IN_TABLES}
 SHORTER = "PacGAN's runs have 400,000 rounds and these 20,000."
 R3GAN = '--objective Relativistic --penalties "R1(weight=0.05)" "R2(weight=0.05)"'
-OF_IMAGES = Recorded(
-    "grid25-all.json",
-    compared("wgan-gp"),
-    "python -m gan_ref compare --data grid25 --recipes wgan-gp --seeds 3 --steps 6000 (of version 0.1)",
-)
+OF_IMAGES = '--penalties "GradientPenalty(weight=10.0)" --beta1 0'
 CLAIMS = (
     Claim(
         "grid-wgan-gp",
@@ -81,7 +77,7 @@ CLAIMS = (
         "β₁ = 0.",
         {
             "their script": plane("wgan-gp", "grid25", 6000, 3.0, "--width 128"),
-            "for images": OF_IMAGES,
+            "for images": plane("wgan-gp", "grid25", 6000, 3.0, f"--width 128 {OF_IMAGES}"),
         },
         within("their script", "modes", low=24) & clearly_less("for images", "their script", "modes"),
         less("for images", "their script", "modes"),
@@ -187,3 +183,43 @@ CLAIMS = (
         for data in IN_TABLES
     ),
 )
+
+
+PUBLISHED = {  # arm of grid- or ring-…: modes and high quality in the papers' tables 1
+    ("ring-minibatch", "plain GAN"): ((6.3, 0.982), (1.0, 0.993)),
+    ("ring-unrolled", "unrolled"): ((7.6, 0.356),),
+    ("grid-plain-gan", "plain GAN"): ((17.3, 0.948), (3.3, 0.005)),
+    ("grid-packing", "packs of 2"): ((23.8, 0.913),),
+    ("grid-packing", "packs of 4"): ((24.8, 0.936),),
+}
+
+
+def draw(ledger: Ledger, path: Path) -> None:
+    """A row an arm: its modes and its high quality, with a dot for each seed, and what the papers print."""
+    from matplotlib.figure import Figure
+
+    arms = {}  # key: claim, arm and results; arms of two claims once
+    for claim in sorted(CLAIMS, key=lambda claim: claim.name.split("-")[0], reverse=True):
+        for name, arm in claim.arms.items():
+            if within(name, "modes").holds(results := ledger.results(claim)):
+                arms.setdefault(arm.key, (claim.name, name, results))
+    if not arms:
+        return
+    figure = Figure(figsize=(9, 0.32 * len(arms) + 1), dpi=90, layout="constrained")
+    columns = figure.subplots(1, 2, sharey=True)
+    for k, (claim, arm, results) in enumerate(arms.values()):
+        of = 8 if claim.startswith("ring") else 25
+        for axes, quantity, scale, column in zip(columns, SHOWS, (1 / of, 1), (0, 1)):
+            values = [scale * value for value in results.values(arm, quantity)]
+            colour = "#3182bd" if of == 8 else "#31a354"
+            axes.barh(k, scale * results(arm, quantity), color=colour, alpha=0.5)
+            axes.plot(values, [k] * len(values), "k.")
+            for row in PUBLISHED.get((claim, arm), ()):
+                axes.plot(scale * row[column], k, "v", color="#de2d26", markersize=7)
+    columns[0].set_yticks(range(len(arms)), [f"{claim}: {arm}" for claim, arm, _ in arms.values()])
+    columns[0].invert_yaxis()
+    for axes, words in zip(columns, ("share of the modes", "share of high quality")):
+        axes.set(xlabel=words, xlim=(0, 1.03))
+        axes.grid(alpha=0.25, axis="x")
+    with write_atomically(path) as part:
+        figure.savefig(part, format="png")
