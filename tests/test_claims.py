@@ -48,9 +48,7 @@ def test_both_rules_must_hold():
     rule = within("on", "frechet", low=1) & within("off", "frechet", high=2)
     assert rule.holds(results(on=[1.5], off=[1.5]))
     assert not rule.holds(results(on=[0.5], off=[1.5])) and not rule.holds(results(on=[1.5], off=[2.5]))
-    assert rule.words == (
-        "the Fréchet distance of on is at least 1.0, and the Fréchet distance of off is at most 2.0"
-    )
+    assert rule.words == "Fréchet distance: 1.0 ≤ *on*; Fréchet distance: *off* ≤ 2.0"
 
 
 @with_name

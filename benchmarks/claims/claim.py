@@ -30,6 +30,15 @@ TITLES: dict[str, tuple[str, str]] = {  # quantity: its words and format
     "sees_fakes": ("D sees fakes", ".1%"),
     "sees_reals": ("D sees reals", ".1%"),
     "test_error": ("test error", ".2%"),
+    "g_norm_first": ("gradient of G's first layer", ".3g"),
+    "g_norm_last": ("gradient of G's last layer", ".3g"),
+    "pixel_precision": ("precision by pixels", ".2f"),
+    "pixel_recall": ("recall by pixels", ".2f"),
+    "rate a step": ("rate a step", ".6f"),
+    "in theory": ("in theory", ".6f"),
+    "off by": ("relative error of the rate", ".3g"),
+    "largest over start": ("largest distance ÷ first", ".3g"),
+    "late least over start": ("least late distance ÷ first", ".3g"),
 }
 
 
@@ -67,7 +76,7 @@ class Rule:
     holds: Callable[[Results], bool]
 
     def __and__(self, other: Rule) -> Rule:
-        return Rule(f"{self.words}, and {other.words}", lambda r: self.holds(r) and other.holds(r))
+        return Rule(f"{self.words}; {other.words}", lambda r: self.holds(r) and other.holds(r))
 
 
 def title(quantity: str) -> str:
@@ -80,25 +89,23 @@ def show(quantity: str, value: float) -> str:
 
 def within(arm: str, quantity: str, low: float = -math.inf, high: float = math.inf) -> Rule:
     """The mean is from ``low`` to ``high``."""
-    bounds = [
-        f"{word} {show(quantity, bound)}"
-        for word, bound in (("at least", low), ("at most", high))
-        if math.isfinite(bound)
-    ]
-    words = f"the {title(quantity)} of {arm} is {' and '.join(bounds)}"
+    words = f"*{arm}*"
+    words = f"{show(quantity, low)} ≤ {words}" if math.isfinite(low) else words
+    words = f"{words} ≤ {show(quantity, high)}" if math.isfinite(high) else words
+    words = f"{title(quantity)}: {words}"
     return Rule(words, lambda r: low <= r(arm, quantity) <= high)
 
 
 def less(arm: str, than: str, quantity: str, factor: float = 1.0) -> Rule:
     """The mean of ``arm`` is less than ``factor`` times that of ``than``."""
-    times = "" if factor == 1 else f"{factor:g} times "
-    words = f"the {title(quantity)} of {arm} is less than {times}that of {than}"
+    times = "" if factor == 1 else f"{factor:g} × "
+    words = f"{title(quantity)}: *{arm}* < {times}*{than}*"
     return Rule(words, lambda r: r(arm, quantity) < factor * r(than, quantity))
 
 
 def clearly_less(arm: str, than: str, quantity: str) -> Rule:
     """Less, by more than twice the standard error of the difference; of one seed never."""
-    words = f"the {title(quantity)} of {arm} is less than that of {than} by over two standard errors"
+    words = f"{title(quantity)}: *{arm}* < *{than}* by two standard errors"
 
     def holds(r: Results) -> bool:
         error = math.hypot(r.error(arm, quantity), r.error(than, quantity))
@@ -111,8 +118,8 @@ def rising(arms: Iterable[str], quantity: str, clearly: bool = True) -> Rule:
     """Each arm has more of it than the one before."""
     names, rule = list(arms), clearly_less if clearly else less
     steps = [rule(a, b, quantity) for a, b in zip(names, names[1:])]
-    words = f"the {title(quantity)} rises from {', '.join(names[:-1])} to {names[-1]}"
-    words += " at each step" + (" by over two standard errors" if clearly else "")
+    words = f"{title(quantity)}: {' < '.join(f'*{name}*' for name in names)}"
+    words += ", each by two standard errors" if clearly else ""
     return Rule(words, lambda r: all(step.holds(r) for step in steps))
 
 

@@ -116,7 +116,7 @@ CLAIMS = (
         less("minimax", "non-saturating", "g_norm_last", 0.1),
         less("minimax", "non-saturating", "g_norm_last"),
         ("d_loss", "g_norm_first", "g_norm_last", "frechet"),
-        remark="g_norm_first and g_norm_last are the norms of the gradients in G's first and last layer.",
+        remark="Gradients are measured by their norms.",
     ),
     Claim(
         "one-sided-numbers",

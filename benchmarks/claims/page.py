@@ -24,10 +24,10 @@ benchmarks/results/. A verdict is computed from the numbers, by the rule that st
 - **not reproduced**: neither does;
 - **not tried**: there are no numbers, for the reason given.
 
-Numbers are means over the seeds ± their standard deviation; where a rule asks for standard errors, one seed
-gives a direction at most. The settings are small on purpose: a run takes a minute of one core, unless its
-command says otherwise. So what was said of long runs on photographs is tried here on a short one, and a
-claim that is not reproduced here may hold there.
+Numbers are means over the seeds ± their standard deviation, and rules compare the means. Two standard errors
+are those of the difference, so one seed gives a direction at most. The settings are small on purpose: a run
+takes a minute of one core, unless its command says otherwise. So what was said of long runs on photographs is
+tried here on a short one, and a claim that is not reproduced here may hold there.
 
 What a source says is paraphrased. Its numbers and places were held against the paper, the article, the
 authors' code or others' notes on them; where a place could not be found, none is named. The rules are ours.
@@ -69,10 +69,10 @@ def section(claim: Claim, results: Results) -> str:
     parts = [f"### {claim.name}: {verdict}", wrap(f"{claim.source}: {claim.says}")]
     if any(results.arms.values()):
         parts.append(table(claim, results).rstrip())
-    rule = f"Reproduced if {claim.reproduced.words}."
+    rules = [f"- Rule: {claim.reproduced.words}."]
     if claim.direction:
-        rule += f" In direction if {claim.direction.words}."
-    parts.append(wrap(rule))
+        rules.append(f"- Weaker rule: {claim.direction.words}.")
+    parts.append("\n".join(wrap(rule, "  ") for rule in rules))
     if claim.remark:
         parts.append(wrap(claim.remark))
     cost = f"{claim.minutes:.1f} minutes of one core a seed"

@@ -25,7 +25,7 @@ ALONE, R1, BOTH = ARMS
 
 def stopped(arm: str) -> Rule:
     """A run that diverged was stopped, with its reason."""
-    return Rule(f"{arm} diverges in some seed", lambda r: any("failure" in seed for seed in r.arms[arm]))
+    return Rule(f"*{arm}* diverges in some seed", lambda r: any("failure" in seed for seed in r.arms[arm]))
 
 
 def either(a: Rule, b: Rule) -> Rule:
