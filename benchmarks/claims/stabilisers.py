@@ -1,7 +1,5 @@
 """Stabilisers whose papers have no game in the plane: what each says of itself, on small faces."""
 
-from collections.abc import Callable
-
 from benchmarks.claims.arms import Train, short
 from benchmarks.claims.claim import Claim, Rule, clearly_less, less
 from benchmarks.claims.collapse import MADE
@@ -13,36 +11,40 @@ SOURCE = (
     "600 rounds of 32 `faces` at 32×32 and width 16, and where a claim is about collapse also the games that "
     "[rates](#labels-and-rates) and [images](#collapse-of-images) have for it."
 )
-STEEP = "--lr-g 1e-3 --lr-d 1e-3 --beta1 0.9 --beta2 0.999"  # and five steps of D: setting F
+STEEP = "--lr-g 1e-3 --lr-d 1e-3 --beta1 0.9 --beta2 0.999"
 GROWN = "--device cpu --threads 1 --image-size 32 --width 8 --batch-size 16 --lr-g 3e-3 --lr-d 3e-3"
 GROWN += " --steps 1500 --sample-every 1500"
+PYRAMID = "--device cpu --threads 1 --image-size 32 --width 16 --steps 2000 --sample-every 2000"
 AROUND = '--penalties "DRAGAN(weight=10.0, scale=0.5)"'
-RATES = "1e-3", "1e-2"  # two of the three of EBGAN's grid; at the third, 1e-4, 600 rounds are too few
+RATES = "1e-3", "1e-2"
+SEEN = "frechet", "recall", "modes"
 
 
 def at_rate(recipe: str, rate: str) -> Train:
     return short(f"--lr-g {rate} --lr-d {rate}", recipe, 0.6)
 
 
-def gentler(rule: Callable[[str, str, str], Rule], rate: str) -> Rule:
-    return rule(f"EBGAN at {rate}", f"GAN at {rate}", "frechet")
+def better(arm: str, than: str) -> Rule:
+    return clearly_less(arm, than, "frechet")
 
 
 CLAIMS = (
     Claim(
-        "spectral-norm-at-high-rates",
-        "Miyato et al. 2018, §4.1",
-        "spectral norm is robust to high rates and momentum, where WGAN-GP fails: rates of 1e-3, β₁ = 0.9, "
-        "five steps of D.",
+        "spectral-norm",
+        "Miyato et al. 2018, abstract",
+        "spectral norm gives images as good as earlier stabilisers do, or better.",
         {
-            "spectral norm": short(STEEP, "sngan", 1.2),
-            "WGAN-GP": short(STEEP, "wgan-gp", 1.6),
+            "spectral norm": short("", "sngan", 1.2),
+            "WGAN-GP": short("", "wgan-gp", 1.6),
+            "spectral norm, steep": short(STEEP, "sngan", 1.2),
+            "WGAN-GP, steep": short(STEEP, "wgan-gp", 1.6),
         },
-        less("spectral norm", "WGAN-GP", "frechet", 0.5)
-        & clearly_less("spectral norm", "WGAN-GP", "frechet"),
-        less("spectral norm", "WGAN-GP", "frechet"),
-        ("frechet", "recall", "modes"),
-        remark="That a failure is twice the distance is our rule.",
+        better("spectral norm", "WGAN-GP") & better("spectral norm, steep", "WGAN-GP, steep"),
+        less("spectral norm", "WGAN-GP", "frechet")
+        & less("spectral norm, steep", "WGAN-GP, steep", "frechet"),
+        SEEN,
+        remark="By recipes, with their rates of 2e-4 and 1e-4, and with a steep 1e-3 and β₁ = 0.9, where a "
+        "stabiliser is needed.",
     ),
     Claim(
         "fisher-without-clipping",
@@ -50,9 +52,9 @@ CLAIMS = (
         "a constraint on the critic's second moments trains stably, and spares its capacity and the clipping "
         "of its weights.",
         {"Fisher": short("", "fisher", 0.6), "WGAN, clipped": short("", "wgan", 1.0)},
-        clearly_less("Fisher", "WGAN, clipped", "frechet"),
+        better("Fisher", "WGAN, clipped"),
         less("Fisher", "WGAN, clipped", "frechet"),
-        ("frechet", "recall", "modes"),
+        SEEN,
         remark="By recipes: rates and steps of D differ too.",
     ),
     Claim(
@@ -73,33 +75,49 @@ CLAIMS = (
             "with DRAGAN": Train("dcgan", f"{MADE} --norm-d none {AROUND}", 1.4),
         },
         clearly_less("without", "with DRAGAN", "diversity")
-        & clearly_less("with DRAGAN", "without", "frechet"),
+        & better("with DRAGAN", "without"),
         less("without", "with DRAGAN", "diversity"),
         ("diversity", "modes", "frechet"),
         remark="D has no norm in either, as a penalty of each sample's gradient asks.",
     ),
     Claim(
-        "ebgan-at-many-rates",
-        "Zhao et al. 2017, abstract and §4.1",
-        "with an energy for D training is more stable than a GAN's: over a grid of settings it does better.",
+        "ebgan-at-high-rates",
+        "Zhao et al. 2017, abstract",
+        "with an energy for D training is more stable than a GAN's.",
         {f"{name} at {rate}": at_rate(recipe, rate)
          for name, recipe in (("GAN", "dcgan"), ("EBGAN", "ebgan")) for rate in RATES},
-        gentler(clearly_less, RATES[0]) & gentler(clearly_less, RATES[1]),
-        gentler(less, RATES[0]) & gentler(less, RATES[1]),
-        ("frechet", "recall", "modes"),
-        remark="Their grid is over layers, widths, dropout and optimizers too, on MNIST.",
+        better("EBGAN at 1e-3", "GAN at 1e-3") & better("EBGAN at 1e-2", "GAN at 1e-2"),
+        less("EBGAN at 1e-3", "GAN at 1e-3", "frechet")
+        & less("EBGAN at 1e-2", "GAN at 1e-2", "frechet"),
+        SEEN,
+        remark="Stable is here: better at a high rate and at a too high one.",
     ),
     Claim(
         "growing-faster",
-        "Karras et al. 2018, §2",
-        "networks that grow come to the same quality two to six times sooner.",
+        "Karras et al. 2018, abstract",
+        "growing both networks speeds the training up and stabilises it.",
         {
             "growing": Train("progressive", GROWN, 2.0),
             "full size from the start": Train("progressive", f'{GROWN} --growth ""', 3.0),
         },
-        clearly_less("growing", "full size from the start", "frechet"),
+        better("growing", "full size from the start"),
         less("growing", "full size from the start", "frechet"),
-        ("frechet", "recall", "modes"),
+        SEEN,
         remark="Compared after the same number of rounds, of which the early ones of small images cost less.",
+    ),
+    Claim(
+        "pyramid-against-one",
+        "Denton et al. 2015, §4.3",
+        "samples of a pyramid pass for real more often than those of one GAN of full size (40% and 10%, of "
+        "CIFAR-10, as people see them).",
+        {
+            "pyramid": Train("lapgan", PYRAMID, 3.5),
+            "one GAN": Train("lapgan", f"{PYRAMID} --network dcgan", 2.0),
+        },
+        better("pyramid", "one GAN"),
+        less("pyramid", "one GAN", "frechet"),
+        SEEN,
+        remark="By Fréchet distance and not by people. Both have LAPGAN's settings: no norms, plain descent "
+        "with momentum.",
     ),
 )  # fmt: skip
