@@ -74,8 +74,7 @@ CLAIMS = (
             "without": Train("dcgan", f"{MADE} --norm-d none", 1.2),
             "with DRAGAN": Train("dcgan", f"{MADE} --norm-d none {AROUND}", 1.4),
         },
-        clearly_less("without", "with DRAGAN", "diversity")
-        & better("with DRAGAN", "without"),
+        clearly_less("without", "with DRAGAN", "diversity") & better("with DRAGAN", "without"),
         less("without", "with DRAGAN", "diversity"),
         ("diversity", "modes", "frechet"),
         remark="D has no norm in either, as a penalty of each sample's gradient asks.",
@@ -84,11 +83,13 @@ CLAIMS = (
         "ebgan-at-high-rates",
         "Zhao et al. 2017, abstract",
         "with an energy for D training is more stable than a GAN's.",
-        {f"{name} at {rate}": at_rate(recipe, rate)
-         for name, recipe in (("GAN", "dcgan"), ("EBGAN", "ebgan")) for rate in RATES},
+        {
+            f"{name} at {rate}": at_rate(recipe, rate)
+            for name, recipe in (("GAN", "dcgan"), ("EBGAN", "ebgan"))
+            for rate in RATES
+        },
         better("EBGAN at 1e-3", "GAN at 1e-3") & better("EBGAN at 1e-2", "GAN at 1e-2"),
-        less("EBGAN at 1e-3", "GAN at 1e-3", "frechet")
-        & less("EBGAN at 1e-2", "GAN at 1e-2", "frechet"),
+        less("EBGAN at 1e-3", "GAN at 1e-3", "frechet") & less("EBGAN at 1e-2", "GAN at 1e-2", "frechet"),
         SEEN,
         remark="Stable is here: better at a high rate and at a too high one.",
     ),
@@ -120,4 +121,4 @@ CLAIMS = (
         remark="By Fréchet distance and not by people. Both have LAPGAN's settings: no norms, plain descent "
         "with momentum.",
     ),
-)  # fmt: skip
+)
