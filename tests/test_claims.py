@@ -4,8 +4,9 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
-from benchmarks.claims import page
+from benchmarks.claims import page, points, tips
 from benchmarks.claims.arms import Function, Train, summarise
 from benchmarks.claims.claim import (
     DIRECTION,
@@ -108,3 +109,18 @@ def test_a_runs_numbers_are_means_over_its_last_fifth():
     rows[8]["test_error"] = 0.25
     found = summarise(rows)
     assert (found["d_loss"], found["g_loss_swing"], found["test_error"]) == (9.5, 0.0, 0.25)
+
+
+@pytest.mark.parametrize("group", [points, tips], ids=lambda group: group.PICTURE)
+def test_a_picture_is_drawn_from_the_numbers(tmp_path, group):
+    """That of the scores has disturbed faces in it, and a judge that takes minutes to train."""
+    group.draw(Ledger(tmp_path), path := tmp_path / group.PICTURE)
+    assert not path.exists()  # without numbers there is nothing to draw
+    group.draw(Ledger(), path)
+    with Image.open(path) as picture:
+        assert min(picture.size) > 300 and len(set(picture.convert("L").tobytes())) > 50
+
+
+def test_what_papers_print_stands_beside_an_arm_that_exists():
+    arms = {claim.name: claim.arms for claim in points.CLAIMS}
+    assert all(arm in arms[name] for name, arm in points.PUBLISHED)
