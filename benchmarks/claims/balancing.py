@@ -18,7 +18,7 @@ def panel(recipe: str) -> Train:
 
 A, B, C = map(panel, ("face-2015-bn", "face-2015-margin", "face-2015-l2"))
 BASE = short()
-LFW = "--device cpu --threads 1 --data lfw-aligned.zip --image-size 64 --width 32 --flip"
+LFW = "--device cpu --threads 1 --data lfw-aligned.zip --image-size 32 --width 16 --flip"
 CLAIMS = (
     Claim(
         "panel-a",
@@ -100,12 +100,13 @@ CLAIMS = (
         ARTICLE,
         "faces are spooky after 5 epochs of LFW, and more pleasant after 100.",
         {
-            "5 epochs": Train("baseline", f"{LFW} --steps 1200", 2, 3000),
-            "100 epochs": Train("baseline", f"{LFW} --steps 24000", 40, 3000),
+            "5 epochs": Train("baseline", f"{LFW} --steps 1200", 0.7, 3000),
+            "100 epochs": Train("baseline", f"{LFW} --steps 24000", 10, 3000),
         },
         clearly_less("5 epochs", "100 epochs", "pixel_recall"),
         less("5 epochs", "100 epochs", "pixel_recall"),
         ("pixel_precision", "pixel_recall"),
+        remark="At 32×32 and width 16, with the package's default recipe.",
         needs="Labeled Faces in the Wild as lfw-aligned.zip",
     ),
 )
