@@ -89,10 +89,8 @@ def show(quantity: str, value: float) -> str:
 
 def within(arm: str, quantity: str, low: float = -math.inf, high: float = math.inf) -> Rule:
     """The mean is from ``low`` to ``high``."""
-    words = f"*{arm}*"
-    words = f"{show(quantity, low)} ≤ {words}" if math.isfinite(low) else words
-    words = f"{words} ≤ {show(quantity, high)}" if math.isfinite(high) else words
-    words = f"{title(quantity)}: {words}"
+    least, most = (show(quantity, bound) if math.isfinite(bound) else "" for bound in (low, high))
+    words = f"{title(quantity)}: {' ≤ '.join(filter(None, (least, f'*{arm}*', most)))}"
     return Rule(words, lambda r: low <= r(arm, quantity) <= high)
 
 

@@ -105,7 +105,7 @@ CLAIMS = (
         better("growing", "full size from the start"),
         less("growing", "full size from the start", "frechet"),
         SEEN,
-        remark="Compared after the same number of rounds, of which the early ones of small images cost less.",
+        remark="Compared after the same number of rounds.",
     ),
     Claim(
         "pyramid-against-one",
