@@ -132,7 +132,7 @@ def test_minutes_choose_the_steps_before_the_run_begins(tmp_path, capsys, monkey
 @pytest.mark.full
 def test_a_run_of_minutes_is_the_run_of_its_steps(tmp_path, monkeypatch):
     monkeypatch.setattr("gan_ref.commands.minutes.MEASURED", 0.2)
-    steps = train(tmp_path / "a", "--minutes", "0.15", "--sample-every", "1000000")["steps"]
+    steps = train(tmp_path / "a", "--minutes", "0.3", "--sample-every", "1000000")["steps"]
     train(tmp_path / "b", "--steps", str(steps), "--sample-every", "1000000")
     last = [(tmp_path / name / "samples" / f"{steps:06}.png").read_bytes() for name in "ab"]
     assert last[0] == last[1]
