@@ -9,7 +9,8 @@ TITLE = "Stabilisers"
 SOURCE = (
     "Their authors' examples are CIFAR-10, MNIST and photographs, for longer than fits here. These runs are "
     "600 rounds of 32 `faces` at 32×32 and width 16, and where a claim is about collapse also the games that "
-    "[rates](#labels-and-rates) and [images](#collapse-of-images) have for it."
+    "[rates](#labels-and-rates) and [images](#collapse-of-images) have for it. Samples are heads at best by "
+    "then: the numbers say who is still lost, and not who ends well."
 )
 STEEP = "--lr-g 1e-3 --lr-d 1e-3 --beta1 0.9 --beta2 0.999"
 GROWN = "--device cpu --threads 1 --image-size 32 --width 8 --batch-size 16 --lr-g 3e-3 --lr-d 3e-3"
@@ -120,6 +121,6 @@ CLAIMS = (
         less("pyramid", "one GAN", "frechet"),
         SEEN,
         remark="By Fréchet distance and not by people. Both have LAPGAN's settings: no norms, plain descent "
-        "with momentum.",
+        "with momentum. One GAN draws one pattern for all z.",
     ),
 )
