@@ -121,6 +121,6 @@ CLAIMS = (
         less("pyramid", "one GAN", "frechet"),
         SEEN,
         remark="By Fréchet distance and not by people. Both have LAPGAN's settings: no norms, plain descent "
-        "with momentum. One GAN draws one pattern for all z.",
+        "with momentum. One GAN draws one pattern for all z, or diverges.",
     ),
 )
