@@ -294,5 +294,5 @@ def test_the_source_distribution_has_the_kernels_sources(checkout):
     (archive,) = (checkout / "dist").iterdir()
     with tarfile.open(archive) as packed:
         names = [Path(name) for name in packed.getnames()]
-    sources = {name.name for name in names if name.parent.name == "csrc"}
+    sources = {name.name for name in names if name.parts[1:-1] == ("csrc",)}
     assert sources == {path.name for path in (ROOT / "csrc").iterdir()}

@@ -200,8 +200,9 @@ def draw(ledger: Ledger, path: Path) -> None:
 
     arms = {}  # key: claim, arm and results; arms of two claims once
     for claim in sorted(CLAIMS, key=lambda claim: claim.name.split("-")[0], reverse=True):
+        results = ledger.results(claim)
         for name, arm in claim.arms.items():
-            if within(name, "modes").holds(results := ledger.results(claim)):
+            if within(name, "modes").holds(results):
                 arms.setdefault(arm.key, (claim.name, name, results))
     if not arms:
         return
