@@ -138,13 +138,14 @@ PAPERS = {
 }
 
 
-POINTS_PAPERS = {  # where the authors have a script for points, what a reader of it would look for
+POINTS_PAPERS = {  # on points: what a reader of the authors' script, if they have one, would look for
     "wgan": PAPERS["wgan"]._replace(decay=(0.9,)),
     "wgan-gp": PAPERS["wgan-gp"]._replace(decay=(0.5, 0.9)),
     "unrolled": Published("Minimax Unrolled", lr=(1e-4, 1e-3)),
     "lsgan": Published("LeastSquares Simultaneous", lr=(1e-4, 1e-3)),
     "local-stability": Published("Minimax LocalStability", lr=(1e-4, 1e-4)),
     "pacgan": Published("NonSaturating Simultaneous", lr=(1e-4, 1e-4), decay=(0.8, 0.999)),
+    "ebgan": Published("EnergyBased Ramp", lr=(1e-3, 1e-3)),
 }
 
 

@@ -48,6 +48,7 @@ class Train:
     minutes: float
     samples: int = 2000  # 0: of images no metrics
     own: bool = False  # judge G itself, not its average
+    also: Callable[[LoadedGenerator], Numbers] | None = None  # what else to measure of G
 
     @property
     def flagged(self) -> str:
@@ -82,6 +83,7 @@ class Train:
             drawn = (own_generator if self.own else load_generator)(trial.folder)
             seen = judge(draw_samples(drawn, judge.count, seed=0))
             values |= {name: value for name, value in seen.items() if not name.endswith(("_std", "_error"))}
+            values |= self.also(drawn) if self.also else {}
         return {name: float(f"{value:.5g}") for name, value in values.items()}
 
 
