@@ -101,6 +101,18 @@ def test_what_is_measured_is_kept_and_not_measured_again(tmp_path):
     assert list(json.loads((tmp_path / "scores.json").read_text())["counted"]["seeds"]) == ["0", "1"]
 
 
+@pytest.mark.full
+def test_a_run_that_diverged_is_a_result_and_one_that_was_refused_is_tried_again(tmp_path):
+    base = "--data ring8 --device cpu --threads 1 --steps 200 --log-every 50 --width 8"
+    wild = Train("dcgan", f"{base} --objective LeastSquares --optimizer sgd --lr-g 10 --lr-d 10", 0.1)
+    wrong = Train("dcgan", f"{base} --objective NoSuch", 0.1)
+    claim = Claim("", "", "", {"wild": wild, "wrong": wrong}, within("wild", "modes"))
+    ledger = Ledger(tmp_path)
+    ledger.measure("points", [claim], 0, tmp_path, jobs=2)
+    assert "NaN" in ledger.seeds(wild)["0"]["failure"]
+    assert ledger.missing(claim, 0) == [wrong] and not wrong.trial(0, tmp_path).failure.exists()
+
+
 def test_a_runs_numbers_are_means_over_its_last_fifth():
     rows = [
         {"step": 10 * k, "d_loss": float(k), "g_loss": 1.0, "images_per_second": 9.0} for k in range(1, 11)

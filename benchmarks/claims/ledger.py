@@ -65,5 +65,7 @@ class Ledger:
             trials = {arm: arm.trial(seed, out) for arm in runs[start : start + jobs]}
             play(list(trials.values()), None, jobs)
             for arm, trial in trials.items():
-                if trial.failure.exists() or trial.succeeded(None):
+                if trial.failure.exists() and "NaN" not in trial.failure.read_text(encoding="utf-8"):
+                    trial.failure.unlink()  # refused and not diverged: no result, and to be tried again
+                elif trial.failure.exists() or trial.succeeded(None):
                     self.keep(group, arm, seed, arm.numbers(trial))
