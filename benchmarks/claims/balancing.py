@@ -15,7 +15,7 @@ SHOWS = "frechet", "modes", "d_loss", "g_loss", "fools", "sees_fakes", "sees_rea
 
 
 def panel(recipe: str) -> Train:
-    return Train(recipe, "--data faces --steps 1000 --image-size 32 --width 32 --threads 1 --device cpu", 8)
+    return Train(recipe, "--data faces --steps 1000 --image-size 32 --width 32 --threads 1 --device cpu", 1)
 
 
 A, B, C = map(panel, ("face-2015-bn", "face-2015-margin", "face-2015-l2"))
