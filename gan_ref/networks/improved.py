@@ -5,10 +5,12 @@ fixed at 0. So D(x) = Z/(Z + 1) with Z = Σ exp lₖ, and its score, the log odd
 In place of batch norm there are noise or dropout between its layers and weight normalisation set from a first
 batch, so a sample's logits depend on it alone.
 
-Sizes, noise and order of the layers are those of the authors' code, but for three things. Their
-convolutional G ends in a weight-normalised deconvolution, where ours is plain. The scale of their last class
-layer begins at 0.1, where ours is set from data. The scales of their minibatch discrimination are set from
-data, where ours begin at 1.
+Sizes, noise and order of the layers are those of the authors' code. Otherwise there:
+- z is uniform on [0, 1], and G's batch norm has no factor;
+- the convolutional G ends in a weight-normalised deconvolution (here a plain one);
+- the class layer of the convolutional D is set for outputs of σ = 0.1 (here of 1);
+- the weights of D for digits begin at σ = 0.1 (here at 0.05);
+- the scales of minibatch discrimination are set from data (here they begin at 1).
 """
 
 import math
