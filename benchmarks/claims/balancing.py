@@ -95,7 +95,7 @@ CLAIMS = (
         & clearly_less("G 16, D 11", "G 16, D 23", "frechet"),
         less("G 16, D 11", "G 16, D 16", "frechet") & less("G 16, D 11", "G 16, D 23", "frechet"),
         ("frechet", "modes", "sees_fakes", "sees_reals"),
-        remark="The same runs are judged by the notes on difficulties, weights-of-half.",
+        remark="weights-of-half, of the notes on difficulties, plays the same on flowers.",
     ),
     Claim(
         "epochs-of-lfw",

@@ -132,9 +132,11 @@ def truncated(ψ: float, seed: int) -> Numbers:
 
 def rank_correlations(file: dict[str, Any]) -> list[Numbers]:
     """Of each seed Spearman's correlation of inception scores with minus the Fréchet distances, over RUNS."""
+    arms = [file[run.key]["seeds"] for run in RUNS.values() if run.key in file]
     correlations = []
-    for seeds in zip(*(file[run.key]["seeds"].values() for run in RUNS.values() if run.key in file)):
-        pairs = np.array([(run["inception"], -run["frechet"]) for run in seeds])
+    for seed in sorted(set.intersection(*map(set, arms)), key=int) if arms else ():
+        runs = [arm[seed] for arm in arms if "failure" not in arm[seed]]
+        pairs = np.array([(run["inception"], -run["frechet"]) for run in runs])
         ranks = pairs.argsort(0).argsort(0)
         correlations.append({"rank correlation": float(np.corrcoef(ranks.T)[0, 1])})
     return correlations
