@@ -6,7 +6,7 @@ import re
 import pytest
 from PIL import Image
 
-from benchmarks.claims import page, points, tips
+from benchmarks.claims import page, points, scores, tips
 from benchmarks.claims.arms import Function, Train, summarise
 from benchmarks.claims.claim import (
     DIRECTION,
@@ -111,6 +111,17 @@ def test_a_run_that_diverged_is_a_result_and_one_that_was_refused_is_tried_again
     ledger.measure("points", [claim], 0, tmp_path, jobs=2)
     assert "NaN" in ledger.seeds(wild)["0"]["failure"]
     assert ledger.missing(claim, 0) == [wrong] and not wrong.trial(0, tmp_path).failure.exists()
+
+
+def test_ranks_are_correlated_over_the_recipes_of_each_seed():
+    file = {}
+    for k, run in enumerate(scores.RUNS.values()):
+        alike, opposed = ({"inception": k**3, "frechet": sign * k} for sign in (-1.0, 1.0))
+        file[run.key] = {"seeds": {"10": opposed, "2": alike, "3": {"failure": "NaN"} if k == 0 else alike}}
+    file[run.key]["seeds"]["11"] = alike  # a seed that the others lack
+    found = [seed["rank correlation"] for seed in scores.rank_correlations(file)]
+    assert found == pytest.approx([1, 1, -1])
+    assert scores.rank_correlations({}) == []
 
 
 def test_a_runs_numbers_are_means_over_its_last_fifth():
