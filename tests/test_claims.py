@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 from PIL import Image
@@ -86,6 +87,14 @@ def test_the_page_is_what_the_json_generates():
     assert text == page.render(Ledger())
     counted = next(line for line in text.splitlines() if re.match(r"\d+ claims: ", line))
     assert counted in " ".join((page.DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+
+
+@with_name
+def test_a_folded_command_has_the_same_words_and_no_flag_without_its_value(claim):
+    for arm in claim.arms.values():
+        folded = page.fold(arm.command)
+        assert shlex.split(folded.replace("\\\n", "")) == shlex.split(arm.command)
+        assert not re.search(r"--\S+ \\\n +[^ -]", folded)
 
 
 def test_what_is_measured_is_kept_and_not_measured_again(tmp_path):

@@ -1,6 +1,7 @@
 """docs/claims.md, made from the ledger."""
 
 import math
+import re
 import textwrap
 from collections import Counter
 from pathlib import Path
@@ -45,6 +46,14 @@ def wrap(text: str, indent: str = "") -> str:
     return textwrap.fill(text, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+def fold(command: str) -> str:
+    """A command over several lines, none of which ends between a flag and its value, or within quotes."""
+    together = re.sub(
+        r'--\S+ (?!-)|"[^"]*"', lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), command
+    )
+    return wrap(together, "    ").replace("\n", " \\\n").replace("\N{NO-BREAK SPACE}", " ")
+
+
 def cell(results: Results, arm: str, quantity: str) -> str:
     """Mean ± standard deviation over the seeds."""
     mean, spread = results(arm, quantity), results.spread(arm, quantity)
@@ -84,7 +93,7 @@ def section(claim: Claim, results: Results) -> str:
         parts.append(wrap(f"Cost: {cost}."))
     commands = [f"python -m benchmarks.claims {claim.name}"]
     commands += dict.fromkeys(arm.command for arm in claim.arms.values() if arm.command)
-    folded = "\n".join(wrap(command, "    ").replace("\n", " \\\n") for command in commands)
+    folded = "\n".join(map(fold, commands))
     return "\n\n".join([*parts, f"```sh\n{folded}\n```"])
 
 
