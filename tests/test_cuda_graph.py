@@ -116,9 +116,9 @@ def test_a_recorded_round_is_the_round_from_python(name, data):
         return
     recorded = run_of(name, data)
     recorder = record(recorded)
-    if any("first=" in line or "Exponential" in line for line in run.config.schedules):
+    if run.config.schedules and run.config.beta1:  # a tensor holds the rate in float32
         for a, b in zip(played(recorded), played(run), strict=True):
-            assert a == pytest.approx(b, rel=1e-4, abs=1e-5)  # a tensor holds the rate in float32
+            assert a == pytest.approx(b, rel=1e-4, abs=1e-5)
         return
     assert played(recorded) == played(run)
     assert recorder.recordings == 1
