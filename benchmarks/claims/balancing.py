@@ -95,7 +95,7 @@ CLAIMS = (
         & clearly_less("G 16, D 11", "G 16, D 23", "frechet"),
         less("G 16, D 11", "G 16, D 16", "frechet") & less("G 16, D 11", "G 16, D 23", "frechet"),
         ("frechet", "modes", "sees_fakes", "sees_reals"),
-        remark="weights-of-half, of the notes on difficulties, plays the same on flowers.",
+        remark="On flowers weights-of-half, of the notes on difficulties, plays the same.",
     ),
     Claim(
         "epochs-of-lfw",

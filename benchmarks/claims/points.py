@@ -17,7 +17,7 @@ SOURCE = (
     "8 Gaussians on a ring and 25 on a grid (`--data ring8`, `grid25`), with the settings of the authors' "
     "own scripts ([techniques](techniques.md)) but far fewer rounds than their 25,000 to 400,000. Modes and "
     "high quality are those of 2,500 points of G itself, as VEEGAN counts them, the mean over the last fifth "
-    "of a run's rounds. Techniques has more recipes on the grid, and one whose G fills it."
+    "of a run's rounds. The same page has more recipes on the grid, and one whose G fills it."
 )
 PICTURE = "claims-points.png"
 PICTURE_SAYS = "modes and high quality of each arm; a dot a seed, triangles for the papers' tables"
